@@ -1,0 +1,64 @@
+# Every command sets up what it needs. `make` alone shows them all.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+PY := .venv/bin/python
+RUN := .venv/run-$(shell sha256sum requirements.lock 2>/dev/null | cut -c1-12)
+DEV := .venv/dev-$(shell sha256sum requirements-dev.lock 2>/dev/null | cut -c1-12)
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help up demo test logs status down test-unit test-integration load destroy outputs check fmt clean lock deploy-aws
+
+##@ Every day
+up: $(RUN) ## start a local AWS and deploy to it (TARGET=embedded or localstack)
+	@$(PY) -m bootstrap up
+demo: $(RUN) ## run 100 tasks to their ends and account for each (COUNT= CONCURRENCY= FAILURE_RATE= …)
+	@$(PY) -m scripts.demo
+test: $(DEV) ## unit and integration tests
+	@$(PY) -m pytest tests
+logs: $(RUN) ## what the functions say (SINCE=10m TASK=id FN=process-task FOLLOW=1)
+	@$(PY) -m scripts.logs
+status: $(RUN) ## what runs, what is deployed, how much waits
+	@$(PY) -m bootstrap status
+down: $(RUN) ## stop the local AWS, keep its data
+	@$(PY) -m bootstrap down
+
+##@ AWS
+deploy-aws: $(RUN) ## show account, region and plan, ask, deploy (AWS_PROFILE= AWS_REGION= STAGE= YES=1)
+	@$(PY) -m bootstrap deploy-aws $(if $(YES),--yes)
+
+##@ More
+test-unit: $(DEV) ## only the tests that need nothing running
+	@$(PY) -m pytest tests/unit
+test-integration: $(DEV) ## deploy to a fresh local AWS with `python -m bootstrap` and test end to end
+	@$(PY) -m pytest tests/integration
+load: $(RUN) ## load test of the running stack (COUNT=100 CONCURRENCY=1)
+	@$(PY) -m scripts.load_test "$$($(PY) -m bootstrap outputs --json | $(PY) -c 'import json, sys; print(json.load(sys.stdin)["api_url"])')" $(or $(COUNT),100) $(or $(CONCURRENCY),1)
+outputs: $(RUN) ## API URL, key, table, queues
+	@$(PY) -m bootstrap outputs
+destroy: $(RUN) ## delete both stacks from the local AWS, data included
+	@$(PY) -m bootstrap destroy
+check: $(DEV) ## what CI checks: lint, format, types, templates, compose file
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@.venv/bin/cfn-lint bootstrap/storage.yaml bootstrap/app.yaml
+	@if docker compose version >/dev/null 2>&1; then docker compose config --quiet; else echo "docker compose is not here: docker-compose.yml not checked"; fi
+fmt: $(DEV) ## format the code and fix what can be fixed
+	@$(PY) -m ruff format . && $(PY) -m ruff check --fix .
+lock: $(DEV) ## resolve the lock files anew from pyproject.toml
+	@$(PY) -m scripts.lock
+clean: $(RUN) ## stop the local AWS and forget everything local
+	@$(PY) -m bootstrap clean
+help: ## this page
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  \033[36m%-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is %s. Type: make PYTHON=python3.12 …" % sys.version.split()[0])'
+	@$(PYTHON) -m venv .venv
+$(RUN): | $(PY)
+	@echo "Installing what the commands need (once)" && $(PIP) requirements.lock && touch $@
+$(DEV): $(RUN)
+	@echo "Installing what the tests need (once)" && $(PIP) requirements-dev.lock && touch $@

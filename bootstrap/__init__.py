@@ -1,0 +1,1 @@
+"""From nothing to a running stack, the same way for every target."""

@@ -1,0 +1,196 @@
+"""python -m bootstrap COMMAND: from nothing to a running stack, and back."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from bootstrap import aws_account, console, emulators, settings, state, status
+from bootstrap.deploy import Deployment, NotApproved
+from bootstrap.errors import BootstrapError
+from bootstrap.paths import local_dir
+from bootstrap.settings import SETTINGS
+from bootstrap.targets import TARGETS
+
+
+def up(args: argparse.Namespace) -> None:
+    """start a local AWS (or take the running one) and deploy"""
+    started = time.monotonic()
+    target, why = emulators.choose(os.environ)
+    console.say(f"Target {target.name}: {target.what} ({why}).")
+    values = settings.read(os.environ, args.set)
+    with state.exclusive():
+        place = emulators.start(target)
+        _deploy(Deployment(place, values), started)
+
+
+def deploy_aws(args: argparse.Namespace) -> None:
+    """show account, region and plan, ask, deploy to AWS"""
+    started = time.monotonic()
+    values = settings.read(os.environ, args.set)
+    place = aws_account.place(os.environ)
+    aws_account.introduce(place)
+    _deploy(Deployment(place, values, aws_account.approval(args.yes)), started)
+
+
+def _deploy(deployment: Deployment, started: float) -> None:
+    with console.step(f"Storage ({deployment.storage.name})"):
+        changed = deployment.deploy_storage()
+    with console.step("Packages"):
+        packages = deployment.upload_packages()
+    with console.step(f"App ({deployment.app.name})"):
+        changed = deployment.deploy_app(packages) or changed
+    outputs = deployment.outputs(with_key=False)
+    console.say(
+        f"{'Ready' if changed else 'Nothing to do: all is as deployed'} after {time.monotonic() - started:.1f} s."
+    )
+    console.say(f"API URL: {outputs['api_url']}", "bold green")
+    _tell_where_the_url_changed(outputs["api_url"])
+
+
+def _tell_where_the_url_changed(url: str) -> None:
+    note = local_dir() / "api-url"
+    before = note.read_text() if note.exists() else url
+    if before != url:
+        console.say(f"The API URL changed; it was {before}", "yellow")
+    local_dir().mkdir(parents=True, exist_ok=True)
+    note.write_text(url)
+
+
+def storage(args: argparse.Namespace) -> None:
+    """step 1 of up: deploy the storage stack"""
+    with state.exclusive():
+        _here(args).deploy_storage()
+
+
+def package(args: argparse.Namespace) -> None:
+    """step 2 of up: build the Lambda packages and upload them"""
+    with state.exclusive():
+        for name, key in _here(args).upload_packages().items():
+            console.say(f"{name} {key}")
+
+
+def app(args: argparse.Namespace) -> None:
+    """step 3 of up: deploy the app stack"""
+    with state.exclusive():
+        deployment = _here(args)
+        deployment.deploy_app(deployment.upload_packages())
+
+
+def down(args: argparse.Namespace) -> None:
+    """stop the local AWS; keeps the data where the target can"""
+    with state.exclusive():
+        stopped = emulators.stop()
+    console.say("Stopped." if stopped else "Nothing was running.")
+
+
+def destroy(args: argparse.Namespace) -> None:
+    """delete both stacks, data included"""
+    with state.exclusive():
+        deployment = _here(args)
+        console.say(f"Deleting {deployment.app.name} and {deployment.storage.name}, data included.")
+        console.say("Deleted." if deployment.destroy() else "There was nothing to delete.")
+
+
+def outputs(args: argparse.Namespace) -> None:
+    """print URLs, names and the API key"""
+    if args.target == "aws":
+        place = aws_account.place(os.environ)
+        found = Deployment(place, settings.read(os.environ)).outputs(with_key=args.with_key)
+    else:
+        found = _here(args).outputs(with_key=True)
+    if args.json:
+        print(json.dumps(found, indent=2))
+    else:
+        status.show_outputs(found)
+
+
+def show_status(args: argparse.Namespace) -> None:
+    """what runs, what is deployed, how much waits"""
+    status.show(_here(args))
+
+
+def clean(args: argparse.Namespace) -> None:
+    """stop the local AWS and forget everything local"""
+    with state.exclusive():
+        emulators.stop()
+    shutil.rmtree(local_dir(), ignore_errors=True)
+    console.say(f"Removed {local_dir().name}/.")
+
+
+def _here(args: argparse.Namespace) -> Deployment:
+    return Deployment(emulators.find(), settings.read(os.environ, getattr(args, "set", None)))
+
+
+COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "up": up,
+    "down": down,
+    "destroy": destroy,
+    "status": show_status,
+    "outputs": outputs,
+    "storage": storage,
+    "package": package,
+    "app": app,
+    "clean": clean,
+    "deploy-aws": deploy_aws,
+}
+SETTABLE = ("up", "storage", "app", "package", "deploy-aws")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bootstrap", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    names = ", ".join(setting.variable for setting in SETTINGS)
+    for name, run in COMMANDS.items():
+        command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+        command.set_defaults(run=run)
+        if name in SETTABLE:
+            text = f"a setting instead of an environment variable; repeatable. STAGE, {names}"
+            command.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help=text)
+        if name == "deploy-aws":
+            command.add_argument("--yes", action="store_true", help="do not ask")
+        if name == "outputs":
+            command.add_argument("--json", action="store_true", help="one JSON object")
+            command.add_argument("--target", choices=sorted(TARGETS), help="aws: the account, not the local stack")
+            command.add_argument("--with-key", action="store_true", help="on AWS: the API key, too")
+    return parser
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    pairs = dict(text.partition("=")[::2] for text in texts)
+    for name, value in pairs.items():
+        if not value:
+            raise BootstrapError(f"--set {name}: give NAME=VALUE.")
+    return pairs
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = _parser().parse_args(arguments)
+    try:
+        if hasattr(args, "set"):
+            args.set = _pairs(args.set)
+        args.run(args)
+    except BootstrapError as error:
+        console.fail(error.message, error.hint)
+        return 1
+    except NotApproved:
+        console.say("Not approved: nothing was changed.")
+        return 1
+    except (ClientError, BotoCoreError) as error:
+        console.fail(f"AWS call failed: {error}", "Type `make status`.")
+        return 1
+    except KeyboardInterrupt:
+        console.fail("Interrupted.", "Type the same again: it goes on from what is there.")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""The embedded AWS: MiniStack as a managed process, in an environment of its own, on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+
+from bootstrap import console, state
+from bootstrap.errors import BootstrapError
+from bootstrap.paths import ROOT, cache_dir, local_dir
+from bootstrap.state import Running
+
+LOCK = ROOT / "requirements-embedded.lock"
+START_SECONDS = 30
+STOP_SECONDS = 30
+LOG_LINES = 15
+
+
+def start(port: int) -> Running:
+    """Start the embedded AWS on `port`, or take the one that runs.
+
+    Raises:
+        BootstrapError: the port is taken, or the process did not come up.
+    """
+    running = state.recall()
+    process = process_of(running)
+    if running and process:
+        if running.port != port:
+            raise BootstrapError(
+                f"The embedded AWS already runs on port {running.port}.",
+                f"Type `EDGE_PORT={running.port} make up`, or `make down` first.",
+            )
+        if healthy(port, START_SECONDS, process):
+            return running
+        console.detail(f"process {process.pid} does not answer; it is stopped and started anew")
+        stop(running)
+    _check_port(port)
+    python = environment()
+    started = _launch(python, port)
+    if not healthy(port, START_SECONDS, started):
+        tail = log_tail()
+        _end(started)
+        state.forget()
+        raise BootstrapError(f"The embedded AWS did not start. Its last words:\n{tail}", f"Read {log_path()}.")
+    found = state.recall()
+    assert found is not None, "written by _launch"
+    return found
+
+
+def stop(running: Running) -> bool:
+    """End the process and its workers, its data saved. False when it was not running any more."""
+    process = process_of(running)
+    if process:
+        _end(process)
+    state.forget()
+    return process is not None
+
+
+def process_of(running: Running | None) -> psutil.Process | None:
+    """The very process that was started, if it lives; not another that was given its number since."""
+    if running is None or running.pid is None:
+        return None
+    try:
+        process = psutil.Process(running.pid)
+        same = running.started_at is not None and abs(process.create_time() - running.started_at) < 1
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.Error:
+        return None
+
+
+def healthy(port: int, seconds: float, process: psutil.Process | None) -> bool:
+    """Wait until it answers; at most `seconds`, and not after its process has ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if process is not None and not _alive(process):
+            return False
+        if _answers(f"http://127.0.0.1:{port}/_localstack/health"):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def environment() -> Path:
+    """The Python of the environment that holds MiniStack, made once per lock file."""
+    lock_hash = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16]
+    folder = cache_dir() / f"embedded-{lock_hash}"
+    python = folder / "bin" / "python"
+    if (folder / "complete").exists():
+        return python
+    with console.step("Installing the embedded AWS (once)"):
+        shutil.rmtree(folder, ignore_errors=True)
+        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+        for command in ([sys.executable, "-m", "venv", str(folder)], [*install, "-r", str(LOCK)]):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                reason = (done.stderr or done.stdout).strip()[-1000:]
+                raise BootstrapError(
+                    f"The embedded AWS could not be installed:\n{reason}", "Is a package index reachable?"
+                )
+        (folder / "complete").touch()
+    return python
+
+
+def log_path() -> Path:
+    return local_dir() / "embedded" / "server.log"
+
+
+def log_tail() -> str:
+    try:
+        lines = log_path().read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return "(no log)"
+    return "\n".join(lines[-LOG_LINES:])
+
+
+def _launch(python: Path, port: int) -> psutil.Process:
+    home = local_dir() / "embedded"
+    temporary = home / "tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    for folder in (temporary, home / "state", home / "s3"):
+        folder.mkdir(parents=True, exist_ok=True)
+    with log_path().open("w") as log:
+        popen = subprocess.Popen(
+            [str(python), "-m", "ministack"],
+            cwd=home,
+            env=_server_environment(python, home, port),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    process = psutil.Process(popen.pid)
+    # Remembered before it answers: a start that is cut off here is found, and ended or taken, by the next one.
+    state.remember(Running("embedded", port, popen.pid, process.create_time()))
+    return process
+
+
+def _server_environment(python: Path, home: Path, port: int) -> dict[str, str]:
+    """Only what it needs: the functions inherit the server's whole environment."""
+    return {
+        "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(home),
+        "TMPDIR": str(home / "tmp"),
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "AUTH": "true",
+        "PERSIST_STATE": "1",
+        "STATE_DIR": str(home / "state"),
+        "S3_PERSIST": "1",
+        "S3_DATA_DIR": str(home / "s3"),
+        "LOG_LEVEL": os.environ.get("EMBEDDED_LOG_LEVEL", "WARNING"),
+    }
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise BootstrapError(
+                f"Port {port} is taken by {_owner_of(port)}.", f"Stop that, or type `EDGE_PORT={port + 1} make up`."
+            ) from None
+
+
+def _owner_of(port: int) -> str:
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+            if listens and connection.pid:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    return "another program"
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+def _end(process: psutil.Process) -> None:
+    """SIGTERM, so that it saves its data; what is still there after STOP_SECONDS is killed, workers included."""
+    try:
+        family = [process, *process.children(recursive=True)]
+        process.terminate()
+    except psutil.Error:
+        return
+    with contextlib.suppress(psutil.TimeoutExpired):
+        process.wait(STOP_SECONDS)
+    _, left = psutil.wait_procs(family, timeout=1)
+    for survivor in left:
+        with contextlib.suppress(psutil.Error):
+            survivor.kill()
+    psutil.wait_procs(left, timeout=5)

@@ -1,0 +1,118 @@
+"""Lambda packages: the same bytes for the same input, named by the hash of their content."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootstrap.errors import BootstrapError
+from bootstrap.paths import ROOT, cache_dir
+
+LOCK = ROOT / "requirements-lambda.lock"
+FIXED_DATE = (1980, 1, 1, 0, 0, 0)
+"""The earliest date a zip can hold. A real one would make each build differ."""
+FILE_MODE = 0o644
+LEFT_OUT = ("*.dist-info", "__pycache__", "*.pyc", "bin")
+
+PACKAGES: Mapping[str, tuple[str, ...]] = {
+    "SubmitTask": ("lambdas/submit_task", "lambdas/process_task/kinds"),
+    "QueryTasks": ("lambdas/query_tasks",),
+    "ProcessTask": ("lambdas/process_task",),
+    "MonitorDlq": ("lambdas/monitor_dlq",),
+    "SweepTasks": ("lambdas/sweep_tasks",),
+}
+"""Function (logical id) -> folders in its package, beside `lambdas/common` and the dependencies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    function: str
+    path: Path
+    key: str
+    """Object key in the package bucket: function and content hash."""
+
+
+def build_all() -> list[Package]:
+    """Build every package that is not there yet; what is unchanged is found by its hash and not built again."""
+    dependencies = dict(_tree(install_dependencies()))
+    return [_build(function, {**dependencies, **_sources(folders)}) for function, folders in PACKAGES.items()]
+
+
+def install_dependencies() -> Path:
+    """The locked dependencies of the functions, unpacked once per lock file.
+
+    Raises:
+        BootstrapError: pip failed.
+    """
+    lock_hash = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16]
+    folder = cache_dir() / "lambda-dependencies" / lock_hash
+    if folder.exists():
+        return folder
+    unfinished = folder.with_name(f"{lock_hash}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+    command += ["--no-deps", "--only-binary=:all:", "--require-hashes", "--target", str(unfinished), "-r", str(LOCK)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BootstrapError(
+            f"The functions' dependencies could not be installed:\n{done.stderr.strip()[-1000:]}",
+            "Is a package index reachable? Then run the same command again.",
+        )
+    unfinished.rename(folder)
+    return folder
+
+
+def _sources(folders: tuple[str, ...]) -> dict[str, Path]:
+    files: dict[str, Path] = {"lambdas/__init__.py": ROOT / "lambdas/__init__.py"}
+    for folder in ("lambdas/common", *folders):
+        # A folder inside another function's brings that function's __init__.py along, so that it can be imported.
+        for parent in Path(folder).parents:
+            if parent.parts:
+                files[f"{parent}/__init__.py"] = ROOT / parent / "__init__.py"
+        files |= {f"{folder}/{name}": path for name, path in _tree(ROOT / folder)}
+    return files
+
+
+def _tree(folder: Path) -> Iterator[tuple[str, Path]]:
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if path.is_file() and not any(part.match(mask) for part in map(Path, name.parts) for mask in LEFT_OUT):
+            yield name.as_posix(), path
+
+
+def _build(function: str, files: Mapping[str, Path]) -> Package:
+    content = {name: files[name].read_bytes() for name in sorted(files)}
+    digest = content_hash(content)
+    path = cache_dir() / "packages" / f"{function}-{digest}.zip"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".unfinished")
+        write_zip(unfinished, content)
+        unfinished.replace(path)
+    return Package(function, path, f"{function}/{digest}.zip")
+
+
+def content_hash(content: Mapping[str, bytes]) -> str:
+    """Of names and bytes, in order of names; 32 hexadecimal digits."""
+    total = hashlib.sha256()
+    for name in sorted(content):
+        total.update(f"{name}\0{len(content[name])}\0".encode())
+        total.update(content[name])
+    return total.hexdigest()[:32]
+
+
+def write_zip(path: Path, content: Mapping[str, bytes]) -> None:
+    """Sorted names, one date, one mode: the bytes depend on nothing but the content."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for name in sorted(content):
+            entry = zipfile.ZipInfo(name, FIXED_DATE)
+            entry.external_attr = FILE_MODE << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.create_system = 3  # Unix, on whichever system this runs
+            archive.writestr(entry, content[name])

@@ -1,0 +1,143 @@
+"""Settings of the system: template parameters with the original's defaults, set by environment variable or `--set`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from bootstrap.errors import BootstrapError
+
+MONITOR_TIMEOUT_SECONDS = 30
+"""Time-out of MonitorDlq in app.yaml."""
+RECEIVE_MARGIN = 2
+"""Receives a message may lose to throttling beyond its attempts, before SQS moves it to the DLQ."""
+LEAST_MAX_RECEIVES = 5
+"""AWS Lambda guide, "Using Lambda with Amazon SQS": set maxReceiveCount to at least 5."""
+VISIBILITY_FACTOR = 6
+"""The same page: visibility at least six times the function's time-out, plus the batch window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One parameter of a template. Its variable is the same name in capitals (`MaxRetries`: `MAX_RETRIES`)."""
+
+    parameter: str
+    stack: Literal["storage", "app"]
+    kind: Literal["integer", "number", "choice"]
+    default: str
+    allowed: tuple[float, float] | tuple[str, ...]
+    help: str
+
+    @property
+    def variable(self) -> str:
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", self.parameter).upper()
+
+    def check(self, value: str) -> str:
+        """The value as CloudFormation takes it.
+
+        Raises:
+            BootstrapError: naming variable, value and what is allowed.
+        """
+        if self.kind == "choice":
+            if value in self.allowed:
+                return value
+            raise self._error(value, ", ".join(map(str, self.allowed)))
+        low, high = (float(bound) for bound in self.allowed)
+        what = "a whole number" if self.kind == "integer" else "a number"
+        pattern = r"-?\d+" if self.kind == "integer" else r"-?\d+(\.\d+)?"
+        if not re.fullmatch(pattern, value) or not low <= float(value) <= high:
+            raise self._error(value, f"{what} from {low:g} to {high:g}")
+        return value
+
+    def _error(self, value: str, allowed: str) -> BootstrapError:
+        return BootstrapError(
+            f"{self.variable} is {value!r}; allowed: {allowed}.", f"Set {self.variable} or leave it out."
+        )
+
+
+CONCURRENCIES = ("2", "3", "4", "5", "6", "8", "10", "15", "20", "30", "50", "100", "200", "500", "1000")
+BATCH_SIZES = ("1", "2", "3", "4", "5", "6", "8", "10", "15", "20", "30", "50", "100")
+RETENTIONS = ("1", "3", "5", "7", "14", "30", "60", "90", "120", "150", "180", "365")
+
+SETTINGS = (
+    Setting("FailureRate", "app", "number", "0.3", (0, 1), "chance that an attempt of the simulated kind fails"),
+    Setting("WorkSeconds", "app", "number", "1", (0, 20), "work time of the simulated kind"),
+    Setting("MaxRetries", "app", "integer", "2", (0, 20), "retries after the first attempt"),
+    Setting("BackoffBaseSeconds", "app", "number", "5", (0, 3600), "first wait; it doubles with each attempt"),
+    Setting("BackoffCapSeconds", "app", "number", "900", (1, 43_200), "longest wait"),
+    Setting("BackoffJitter", "app", "choice", "equal", ("none", "equal", "full"), "spread of the wait"),
+    Setting("BatchSize", "app", "choice", "10", BATCH_SIZES, "messages per invocation"),
+    Setting("BatchWindowSeconds", "app", "integer", "0", (0, 300), "how long to wait for a batch to fill"),
+    Setting("MaxConcurrency", "app", "choice", "10", CONCURRENCIES, "invocations of ProcessTask at once"),
+    Setting("ProcessTimeoutSeconds", "app", "integer", "29", (4, 900), "time-out of ProcessTask"),
+    Setting("TaskRetentionDays", "app", "integer", "30", (15, 3650), "how long an ended task is kept"),
+    Setting("ResendAfterSeconds", "app", "integer", "900", (1, 43_200), "silence after which a message counts as lost"),
+    Setting("LogLevel", "app", "choice", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"), "least level that is logged"),
+    Setting("ApiRateLimit", "app", "integer", "1000", (1, 10_000), "requests per second of the API key"),
+    Setting(
+        "QueueRetentionSeconds", "storage", "integer", "345600", (60, 1_209_600), "how long the queue keeps a message"
+    ),
+    Setting("LogRetentionDays", "storage", "choice", "14", RETENTIONS, "how long logs are kept"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Checked values, as the parameters of the two templates."""
+
+    stage: str
+    storage: Mapping[str, str]
+    app: Mapping[str, str]
+
+
+def read(variables: Mapping[str, str], overrides: Mapping[str, str] | None = None) -> Settings:
+    """Take each setting from `overrides` (by variable name), else the environment, else its default; check them all.
+
+    Raises:
+        BootstrapError: a value is not allowed, two contradict each other, or an override names no setting.
+    """
+    overrides = overrides or {}
+    known = {setting.variable for setting in SETTINGS} | {"STAGE"}
+    for name in overrides:
+        if name not in known:
+            raise BootstrapError(f"There is no setting {name!r}.", f"Settings: {', '.join(sorted(known))}.")
+    given = {**{name: variables[name] for name in known if variables.get(name)}, **overrides}
+    values = {s.parameter: s.check(given.get(s.variable, s.default)) for s in SETTINGS}
+    _check_together(values)
+    stage = _stage(given.get("STAGE", "dev"))
+    of = {
+        stack: {s.parameter: values[s.parameter] for s in SETTINGS if s.stack == stack} for stack in ("storage", "app")
+    }
+    return Settings(stage, {"Stage": stage, **of["storage"], **_derived(values)}, {"Stage": stage, **of["app"]})
+
+
+def _stage(stage: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,15}", stage):
+        raise BootstrapError(f"STAGE is {stage!r}; allowed: a small letter, then up to 15 of a-z 0-9 and -.")
+    return stage
+
+
+def _derived(values: Mapping[str, str]) -> dict[str, str]:
+    """What AWS's rules make of the settings; never set by hand, so that it cannot contradict them."""
+    visibility = VISIBILITY_FACTOR * int(values["ProcessTimeoutSeconds"]) + int(values["BatchWindowSeconds"])
+    return {
+        "QueueVisibilitySeconds": str(visibility),
+        "DlqVisibilitySeconds": str(VISIBILITY_FACTOR * MONITOR_TIMEOUT_SECONDS),
+        "MaxReceiveCount": str(max(LEAST_MAX_RECEIVES, int(values["MaxRetries"]) + 1 + RECEIVE_MARGIN)),
+    }
+
+
+def _check_together(values: Mapping[str, str]) -> None:
+    if int(values["BatchSize"]) > 10 and int(values["BatchWindowSeconds"]) < 1:
+        raise BootstrapError(
+            f"BATCH_SIZE is {values['BatchSize']}: over 10, AWS asks for a batch window.",
+            "Set BATCH_WINDOW_SECONDS to 1 or more.",
+        )
+    if float(values["WorkSeconds"]) + 3 > int(values["ProcessTimeoutSeconds"]):
+        raise BootstrapError(
+            f"WORK_SECONDS is {values['WorkSeconds']}: no attempt could end within PROCESS_TIMEOUT_SECONDS = "
+            f"{values['ProcessTimeoutSeconds']}, of which 3 s are kept for beginning and ending.",
+            "Raise PROCESS_TIMEOUT_SECONDS or lower WORK_SECONDS.",
+        )

@@ -1,0 +1,37 @@
+"""boto3 clients, all with the same explicit time-outs and retries."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_sqs import SQSClient
+
+# Three attempts of at most 1 + 2 s each, plus backoff, stay well inside a lease and inside API Gateway's 29 s.
+# Repeating a conditional write is safe here: every write carries a token by which its author knows it again.
+CONFIG = Config(
+    connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 3}, max_pool_connections=20
+)
+
+
+def dynamodb() -> DynamoDBClient:
+    return boto3.client("dynamodb", config=CONFIG)
+
+
+def sqs() -> SQSClient:
+    return boto3.client("sqs", config=CONFIG)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def new_token() -> str:
+    """A fencing token: unguessable by accident, at most 36 characters (DynamoDB's ClientRequestToken)."""
+    return str(uuid.uuid4())

@@ -1,0 +1,58 @@
+"""API Gateway's proxy events and responses (REST API, Lambda proxy integration)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TypedDict
+
+
+class Response(TypedDict):
+    statusCode: int
+    headers: dict[str, str]
+    body: str
+
+
+class HttpError(Exception):
+    """A request that is answered with an error of this status and code."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+def json_response(status: int, document: Mapping[str, Any], raw: Mapping[str, str] | None = None) -> Response:
+    """`raw` members hold JSON text that goes out as it is: numbers a Python float would round stay intact."""
+    members = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in document.items()]
+    members += [f"{json.dumps(name)}: {text}" for name, text in (raw or {}).items()]
+    return {"statusCode": status, "headers": dict(HEADERS), "body": "{" + ", ".join(members) + "}"}
+
+
+def error_response(error: HttpError) -> Response:
+    return json_response(error.status, {"error": {"code": error.code, "message": error.message}})
+
+
+def body_of(event: Mapping[str, Any]) -> str:
+    """The request body as text.
+
+    Raises:
+        HttpError: 400 when it is not UTF-8.
+    """
+    body = event.get("body") or ""
+    if not event.get("isBase64Encoded"):
+        return str(body)
+    try:
+        return base64.b64decode(body, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise HttpError(400, "invalid_body", "The body must be JSON text in UTF-8.") from None
+
+
+def iso(at_ms: int) -> str:
+    """RFC 3339 in UTC with milliseconds."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,286 @@
+"""The table. Every write is conditional; a refused one comes back with the row as it was."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
+
+from lambdas.common import rows, transitions
+from lambdas.common.rows import DeadLetter
+from lambdas.common.task import IndexClass, Message, Task
+from lambdas.common.transitions import Value, Write
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+BATCH_GET_KEYS = 100
+"""Most keys that one BatchGetItem takes."""
+
+_NAME = re.compile(r"#(\w+)")
+_VALUE = re.compile(r":\w+")
+_to_wire = TypeSerializer().serialize
+_from_wire = TypeDeserializer().deserialize
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A condition did not hold. `row` is the task as it was at that moment; None when there is none."""
+
+    row: Task | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One task with everything kept under its key."""
+
+    task: Task
+    payload: str
+    dead_letters: tuple[DeadLetter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of an index partition, in sort order. `cursor` continues behind it; None at the end."""
+
+    tasks: tuple[Task, ...]
+    cursor: str | None
+
+
+class TaskStore:
+    def __init__(self, client: DynamoDBClient, table_name: str) -> None:
+        self._client = client
+        self._table = table_name
+
+    def create(self, task: Task, payload: str, now: int) -> Task | Refused:
+        """Put a new task, its payload beside it when long. A `Refused` row may be my own, its acknowledgement lost."""
+        inline = len(payload.encode()) <= rows.INLINE_PAYLOAD_BYTES
+        task = replace(task, payload=payload if inline else None)
+        sort_at = task.next_attempt_at if task.parked else None
+        put = self._put(rows.row_of(task, sort_at), transitions.ABSENT, {":nowSeconds": now // 1000})
+        if inline:
+            return self._guarded(lambda: self._client.put_item(**put)) or task
+        long_payload = {"PK": rows.partition(task.task_id), "SK": rows.PAYLOAD, "payload": payload}
+        beside = {"TableName": self._table, "Item": _wire(long_payload)}
+        items: Any = [{"Put": put}, {"Put": beside}]
+        return (
+            self._guarded(lambda: self._client.transact_write_items(TransactItems=items, ClientRequestToken=task.token))
+            or task
+        )
+
+    def get(self, task_id: str) -> Task | None:
+        response = self._client.get_item(TableName=self._table, Key=_key(task_id), ConsistentRead=True)
+        return rows.task_of(_plain(response["Item"])) if "Item" in response else None
+
+    def get_many(self, task_ids: Sequence[str]) -> Iterator[Task]:
+        """Those that exist, in no order, by consistent reads."""
+        keys = [_key(task_id) for task_id in task_ids]
+        for start in range(0, len(keys), BATCH_GET_KEYS):
+            pending: Any = {self._table: {"Keys": keys[start : start + BATCH_GET_KEYS], "ConsistentRead": True}}
+            while pending:
+                response = self._client.batch_get_item(RequestItems=pending)
+                for item in response["Responses"].get(self._table, []):
+                    yield rows.task_of(_plain(item))
+                pending = response.get("UnprocessedKeys")
+
+    def find(self, task_id: str) -> Found | None:
+        """The task, its payload and its dead letters, in one consistent read."""
+        response = self._client.query(
+            TableName=self._table,
+            KeyConditionExpression="PK = :pk",
+            ExpressionAttributeValues={":pk": {"S": rows.partition(task_id)}},
+            ConsistentRead=True,
+        )
+        items = {row["SK"]: row for row in map(_plain, response["Items"])}
+        if rows.STATE not in items:
+            return None
+        task = rows.task_of(items[rows.STATE])
+        payload = task.payload if task.payload is not None else items[rows.PAYLOAD]["payload"]
+        letters = (rows.dead_letter_of(row) for sort, row in items.items() if sort.startswith("D#"))
+        of_this_life = tuple(letter for letter in letters if letter.recorded_at >= task.created_at)
+        return Found(task, payload, of_this_life)
+
+    def payload(self, task: Task) -> str:
+        """JSON text of the payload; a second read only for a long one."""
+        if task.payload is not None:
+            return task.payload
+        key = _key(task.task_id, rows.PAYLOAD)
+        response = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
+        return str(_plain(response["Item"])["payload"])
+
+    def apply(self, write: Write) -> Task | Refused:
+        """Carry out one transition; the new row, or the old one when its condition did not hold."""
+        update = _update_expression(write)
+        condition = _conjunction(write.conditions)
+        text = f"{update} {condition}"
+        request: Any = {
+            "TableName": self._table,
+            "Key": _key(write.task_id),
+            "UpdateExpression": update,
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": _names(text),
+            "ExpressionAttributeValues": _values(text, write.values),
+            "ReturnValues": "ALL_NEW",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        written: list[Task] = []
+
+        def call() -> None:
+            written.append(rows.task_of(_plain(self._client.update_item(**request)["Attributes"])))
+
+        return self._guarded(call) or written[0]
+
+    def expire_payload(self, task: Task, expires_at_seconds: int) -> None:
+        """Let a long payload expire with its task."""
+        if task.payload is None:
+            self._client.update_item(
+                TableName=self._table,
+                Key=_key(task.task_id, rows.PAYLOAD),
+                UpdateExpression="SET expiresAt = :at",
+                ExpressionAttributeValues={":at": {"N": str(expires_at_seconds)}},
+            )
+
+    def record(self, letter: DeadLetter, task_created_at: int) -> None:
+        """Write the dead letter of one generation; once written it is left alone."""
+        put = self._put(rows.dead_letter_row(letter), transitions.RECORD_ABSENT, {":createdAt": task_created_at})
+        self._guarded(lambda: self._client.put_item(**put))
+
+    def record_stray(self, message_id: str, fields: Mapping[str, Value]) -> None:
+        """Keep a message that is not ours, by its own id. Delivered again, it is written again, the same."""
+        item = {"PK": rows.stray_partition(message_id), "SK": rows.dead_letter_sort(0), **fields}
+        self._client.put_item(TableName=self._table, Item=_wire(item))
+
+    def page(
+        self, index_class: IndexClass, shard: int, limit: int, after: str | None = None, up_to: str | None = None
+    ) -> Page:
+        """Tasks of one class and shard, oldest first, read from the (eventual) index and then, consistently, by key.
+
+        `after` is the cursor of the page before, `up_to` the largest sort key wanted. A task that has left the class
+        since the index saw it is not in the page.
+        """
+        partition = f"{index_class}#{shard}"
+        bounds = {":after": after or "0", ":upTo": up_to or "~"}
+        response = self._client.query(
+            TableName=self._table,
+            IndexName=rows.INDEX,
+            KeyConditionExpression="classShard = :partition AND classSort BETWEEN :after AND :upTo",
+            ExpressionAttributeValues={
+                ":partition": {"S": partition},
+                **{name: {"S": bound} for name, bound in bounds.items()},
+            },
+            Limit=limit,
+        )
+        task_ids = [item["PK"]["S"].removeprefix("T#") for item in response["Items"]]
+        tasks = [task for task in self.get_many(task_ids) if task.index_class is index_class]
+        last = response.get("LastEvaluatedKey")
+        # Ids hold no character as small as "!", so this sorts right behind the last key and before the next.
+        return Page(tuple(tasks), last["classSort"]["S"] + "!" if last else None)
+
+    def cursor(self, name: str) -> str | None:
+        response = self._client.get_item(TableName=self._table, Key=_cursor_key(name))
+        return str(_plain(response["Item"])["cursor"]) if "Item" in response else None
+
+    def set_cursor(self, name: str, cursor: str | None) -> None:
+        key = _cursor_key(name)
+        if cursor is None:
+            self._client.delete_item(TableName=self._table, Key=key)
+        else:
+            self._client.put_item(TableName=self._table, Item={**key, "cursor": {"S": cursor}})
+
+    def _put(self, row: Mapping[str, Value], conditions: Mapping[str, str], values: Mapping[str, Value]) -> Any:
+        condition = _conjunction(conditions)
+        return {
+            "TableName": self._table,
+            "Item": _wire(row),
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": _names(condition),
+            "ExpressionAttributeValues": _values(condition, values),
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+
+    def _guarded(self, call: Any) -> Refused | None:
+        """Run a conditional write: None when it was made, the row that stood against it when it was refused."""
+        try:
+            call()
+        except ClientError as error:
+            old = _row_against(error)
+            if old is None:
+                raise
+            return Refused(rows.task_of(_plain(old)) if old.get("SK") == {"S": rows.STATE} else None)
+        return None
+
+
+def _row_against(error: ClientError) -> Mapping[str, Any] | None:
+    """The item that failed the condition ({} when there was none); None when the error is another one."""
+    response: Any = error.response
+    match response["Error"]["Code"]:
+        case "ConditionalCheckFailedException":
+            return response.get("Item") or {}
+        case "TransactionCanceledException":
+            failed = [r for r in response.get("CancellationReasons", []) if r.get("Code") == "ConditionalCheckFailed"]
+            return (failed[0].get("Item") or {}) if failed else None
+    return None
+
+
+def message_of(task: Task) -> Message:
+    return Message(task.task_id, task.generation)
+
+
+def _key(task_id: str, sort: str = rows.STATE) -> dict[str, Any]:
+    return {"PK": {"S": rows.partition(task_id)}, "SK": {"S": sort}}
+
+
+def _cursor_key(name: str) -> dict[str, Any]:
+    return {"PK": {"S": "SWEEPER"}, "SK": {"S": name}}
+
+
+def _conjunction(conditions: Mapping[str, str]) -> str:
+    return " AND ".join(f"({text})" for text in conditions.values())
+
+
+def _update_expression(write: Write) -> str:
+    clauses = ["SET " + ", ".join(f"#{name} = {value}" for name, value in write.set.items())]
+    if write.remove:
+        clauses.append("REMOVE " + ", ".join(f"#{name}" for name in write.remove))
+    if write.add:
+        clauses.append("ADD " + ", ".join(f"#{name} {value}" for name, value in write.add.items()))
+    return " ".join(clauses)
+
+
+def _names(text: str) -> dict[str, str]:
+    return {f"#{name}": name for name in _NAME.findall(text)}
+
+
+def _values(text: str, values: Mapping[str, Value]) -> dict[str, Any]:
+    """Only the values that the text mentions: DynamoDB refuses unused ones."""
+    used = set(_VALUE.findall(text))
+    return {name: _to_wire(_unwrapped(value)) for name, value in values.items() if name in used}
+
+
+def _wire(row: Mapping[str, Value]) -> dict[str, Any]:
+    return {name: _to_wire(_unwrapped(value)) for name, value in row.items()}
+
+
+def _unwrapped(value: Value) -> Value:
+    """A StrEnum member as the plain string that the serializer knows."""
+    return str(value) if isinstance(value, str) else value
+
+
+def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _integers(_from_wire(value)) for name, value in item.items()}
+
+
+def _integers(value: Any) -> Any:
+    """The rows hold whole numbers only; boto3 reads every number as Decimal."""
+    if isinstance(value, Decimal):
+        return int(value)
+    if isinstance(value, list):
+        return [_integers(entry) for entry in value]
+    if isinstance(value, dict):
+        return {name: _integers(entry) for name, entry in value.items()}
+    return value

@@ -1,0 +1,85 @@
+"""TaskQueue: work on tasks, report partial failures, back off by visibility time-out."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, cast
+
+from lambdas.common import aws, kinds, telemetry
+from lambdas.common.queue import TaskQueue
+from lambdas.common.retry import Backoff, Jitter
+from lambdas.common.settings import Environment
+from lambdas.common.store import TaskStore
+from lambdas.common.telemetry import MetricUnit
+from lambdas.process_task import kinds as kinds_package
+from lambdas.process_task.attempt import Outcome, Worker
+from lambdas.process_task.batch import BatchResponse, respond, work_through
+
+log = telemetry.logger("process-task")
+METRICS = {"task completed": "TasksCompleted", "task failed": "AttemptsFailed", "task dead": "TasksDead"}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a warm function reuses."""
+
+    worker: Worker
+    queue: TaskQueue
+    threads: int
+    metrics: telemetry.Metrics
+
+
+@cache
+def parts() -> Parts:
+    env = Environment(os.environ)
+    worker = Worker(
+        store=TaskStore(aws.dynamodb(), env.text("TABLE_NAME")),
+        registry=kinds.load(kinds_package),
+        backoff=Backoff(
+            env.number("BACKOFF_BASE_SECONDS", 0, 3600),
+            env.number("BACKOFF_CAP_SECONDS", 1, 43_200),
+            cast(Jitter, env.choice("BACKOFF_JITTER", ("none", "equal", "full"))),
+        ),
+        retention_seconds=env.integer("TASK_RETENTION_DAYS", 15, 3650) * 86_400,
+        now=aws.now_ms,
+        new_token=aws.new_token,
+        rng=random.Random(),
+    )
+    queue = TaskQueue(aws.sqs(), env.text("QUEUE_URL"))
+    return Parts(worker, queue, env.integer("BATCH_THREADS", 1, 1000), telemetry.metrics(env.text("STAGE")))
+
+
+def handle(event: Mapping[str, Any], context: Any) -> BatchResponse:
+    p = parts()
+    deadline = aws.now_ms() + context.get_remaining_time_in_millis()
+    outcomes = work_through(event["Records"], p.worker, deadline, p.threads)
+    response = respond(outcomes, p.queue)
+    _report([outcome for _, outcome in outcomes], p.metrics)
+    return response
+
+
+def _report(outcomes: Sequence[Outcome], metrics: telemetry.Metrics) -> None:
+    for outcome in outcomes:
+        known = {name: value for name, value in _fields(outcome).items() if value is not None}
+        (log.info if outcome.acknowledge else log.warning)(outcome.event, extra=known)
+        if outcome.event in METRICS:
+            metrics.add_metric(METRICS[outcome.event], MetricUnit.Count, 1)
+        if outcome.age_ms is not None:
+            metrics.add_metric("TaskAge", MetricUnit.Milliseconds, outcome.age_ms)
+    if any(outcome.event in METRICS for outcome in outcomes):
+        metrics.flush_metrics()
+
+
+def _fields(outcome: Outcome) -> dict[str, object]:
+    return {
+        "task_id": outcome.task_id,
+        "kind": outcome.kind,
+        "attempt": outcome.attempt,
+        "error": outcome.error,
+        "visibility_seconds": outcome.visibility_seconds,
+        "age_ms": outcome.age_ms,
+    }

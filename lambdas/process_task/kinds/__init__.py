@@ -1,0 +1,1 @@
+"""One module per kind of task. `simulated.py` is the demo's; copy it to add your own."""

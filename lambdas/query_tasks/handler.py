@@ -1,0 +1,63 @@
+"""GET /tasks/{taskId}, and the answers to paths and methods that do not exist."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from urllib.parse import unquote
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lambdas.common import aws, telemetry
+from lambdas.common.http import HttpError, Response, error_response, json_response
+from lambdas.common.settings import Environment
+from lambdas.common.store import TaskStore
+from lambdas.query_tasks.view import task_view
+
+log = telemetry.logger("query-tasks")
+METHODS = {"/tasks": "POST", "/tasks/{taskId}": "GET"}
+"""What each path serves; everything else on it is answered with 405."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a warm function reuses."""
+
+    store: TaskStore
+
+
+@cache
+def parts() -> Parts:
+    return Parts(TaskStore(aws.dynamodb(), Environment(os.environ).text("TABLE_NAME")))
+
+
+def handle(event: Mapping[str, Any], context: object) -> Response:
+    try:
+        return _route(event)
+    except HttpError as error:
+        log.info("query refused", code=error.code, status=error.status)
+        return error_response(error)
+    except (BotoCoreError, ClientError):
+        log.exception("query failed")
+        return error_response(HttpError(503, "unavailable", "The task table did not answer. Try again."))
+
+
+def _route(event: Mapping[str, Any]) -> Response:
+    resource, method = event["resource"], event["httpMethod"]
+    if resource not in METHODS:
+        raise HttpError(404, "not_found", "No such path. There are POST /tasks and GET /tasks/{taskId}.")
+    if method != METHODS[resource] or resource != "/tasks/{taskId}":
+        raise HttpError(405, "method_not_allowed", f"{resource} takes {METHODS[resource]}, not {method[:20]}.")
+    return _get(unquote(event["pathParameters"]["taskId"]))
+
+
+def _get(task_id: str) -> Response:
+    found = parts().store.find(task_id) if 0 < len(task_id.encode(errors="replace")) <= 128 else None
+    if found is None:
+        raise HttpError(404, "no_such_task", "There is no task with this id, or it has expired.")
+    document, raw = task_view(found)
+    log.info("task read", task_id=task_id, status=str(found.task.status))
+    return json_response(200, document, raw)

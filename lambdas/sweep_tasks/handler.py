@@ -1,0 +1,48 @@
+"""Every minute: sweep, and say what was healed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+from lambdas.common import aws, telemetry
+from lambdas.common.dead_letters import Recorder
+from lambdas.common.queue import TaskQueue
+from lambdas.common.settings import Environment
+from lambdas.common.store import TaskStore
+from lambdas.common.telemetry import MetricUnit
+from lambdas.sweep_tasks.sweep import Sweeper
+
+log = telemetry.logger("sweep-tasks")
+KEPT_FOR_ENDING_MS = 3_000
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a warm function reuses."""
+
+    sweeper: Sweeper
+    metrics: telemetry.Metrics
+
+
+@cache
+def parts() -> Parts:
+    env = Environment(os.environ)
+    store = TaskStore(aws.dynamodb(), env.text("TABLE_NAME"))
+    queue = TaskQueue(aws.sqs(), env.text("QUEUE_URL"))
+    retention = env.integer("TASK_RETENTION_DAYS", 15, 3650) * 86_400
+    recorder = Recorder(store, retention, aws.now_ms, aws.new_token)
+    resend_after_ms = env.integer("RESEND_AFTER_SECONDS", 1, 43_200) * 1000
+    return Parts(Sweeper(store, queue, recorder, resend_after_ms, aws.now_ms), telemetry.metrics(env.text("STAGE")))
+
+
+def handle(event: object, context: Any) -> dict[str, int]:
+    p = parts()
+    healed = p.sweeper.sweep(lambda: context.get_remaining_time_in_millis() > KEPT_FOR_ENDING_MS)
+    log.info("swept", **asdict(healed))
+    p.metrics.add_metric("Sweeps", MetricUnit.Count, 1)
+    p.metrics.add_metric("TasksHealed", MetricUnit.Count, healed.resent + healed.unparked + healed.recorded)
+    p.metrics.flush_metrics()
+    return asdict(healed)

@@ -1,0 +1,103 @@
+"""Heal what the queue cannot: tasks whose message is lost, parked tasks that are due, dead tasks nobody recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from lambdas.common import transitions
+from lambdas.common.store import Page, Refused, message_of
+from lambdas.common.task import SHARDS, IndexClass, Message, Task, class_sort, resend_due_at
+from lambdas.common.transitions import Write
+
+PAGE_SIZE = 100
+PAGES_PER_SHARD = 10
+"""Bound of one run: so many rows of a shard are looked at, and the next run goes on behind them."""
+RECORD_DEAD_AFTER_MS = 15 * 60_000
+"""A dead task waits so long for its message to pass through the dead-letter queue before it is recorded without."""
+
+
+class Store(Protocol):
+    def page(
+        self, index_class: IndexClass, shard: int, limit: int, after: str | None = None, up_to: str | None = None
+    ) -> Page: ...
+    def apply(self, write: Write) -> Task | Refused: ...
+    def cursor(self, name: str) -> str | None: ...
+    def set_cursor(self, name: str, cursor: str | None) -> None: ...
+
+
+class Queue(Protocol):
+    def send(self, message: Message, delay_seconds: int = 0) -> None: ...
+
+
+class Recorder(Protocol):
+    def record(self, task: Task, message_id: str, receives: int, source_queue_arn: str | None) -> Task | Refused: ...
+
+
+@dataclass(slots=True)
+class Healed:
+    """What one run found and did."""
+
+    examined: int = 0
+    resent: int = 0
+    unparked: int = 0
+    recorded: int = 0
+
+
+@dataclass(frozen=True)
+class Sweeper:
+    """`now` is in milliseconds; `time_left` says whether another page may be begun."""
+
+    store: Store
+    queue: Queue
+    recorder: Recorder
+    resend_after_ms: int
+    now: Callable[[], int]
+
+    def sweep(self, time_left: Callable[[], bool]) -> Healed:
+        healed = Healed()
+        for shard in range(SHARDS):
+            self._shard(IndexClass.PARKED, shard, healed, time_left)
+            self._shard(IndexClass.OPEN, shard, healed, time_left)
+            self._shard(IndexClass.DEAD, shard, healed, time_left)
+        return healed
+
+    def _shard(self, index_class: IndexClass, shard: int, healed: Healed, time_left: Callable[[], bool]) -> None:
+        """Look at up to PAGES_PER_SHARD pages, going on where the last run stopped and wrapping at the end."""
+        name = f"{index_class}#{shard}"
+        # Parked tasks are sorted by their due time: only the due ones are read, and they leave the class, so no cursor.
+        by_due_time = index_class is IndexClass.PARKED
+        up_to = class_sort(self.now(), "~") if by_due_time else None
+        started_at = cursor = None if by_due_time else self.store.cursor(name)
+        for _ in range(PAGES_PER_SHARD):
+            if not time_left():
+                break
+            page = self.store.page(index_class, shard, PAGE_SIZE, cursor, up_to)
+            for task in page.tasks:
+                self._heal(task, healed)
+            cursor = page.cursor
+            if cursor is None:
+                break
+        if not by_due_time and cursor != started_at:
+            self.store.set_cursor(name, cursor)
+
+    def _heal(self, task: Task, healed: Healed) -> None:
+        healed.examined += 1
+        now = self.now()
+        match task.index_class:
+            case IndexClass.PARKED:
+                healed.unparked += self._send(task, now)
+            case IndexClass.OPEN if resend_due_at(task, self.resend_after_ms) < now:
+                healed.resent += self._send(task, now)
+            case IndexClass.DEAD if task.updated_at + RECORD_DEAD_AFTER_MS < now:
+                recorded = self.recorder.record(task, task.message_id or "none", 0, None)
+                healed.recorded += isinstance(recorded, Task)
+
+    def _send(self, task: Task, now: int) -> bool:
+        """Mark first, send second: of two sweepers one sends, and a crash in between is healed by a later run."""
+        marked = self.store.apply(transitions.mark_sent(task, now))
+        if isinstance(marked, Refused):
+            return False
+        self.queue.send(message_of(marked))
+        return True

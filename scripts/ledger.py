@@ -1,0 +1,79 @@
+"""What became of a set of tasks, read from the table itself: the account that a run is held to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lambdas.common.store import TaskStore
+from lambdas.common.task import TERMINAL, IndexClass, Status, Task
+
+STATES = ("submitted", "processing", "waiting", "completed", "dead")
+_STATE_OF: Mapping[Status, str] = {
+    Status.SUBMITTED: "submitted",
+    Status.PROCESSING: "processing",
+    Status.FAILED_PENDING: "waiting",
+    Status.COMPLETED: "completed",
+    Status.FAILED_FINAL: "dead",
+    Status.CANCELLED: "completed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DeadTask:
+    """A task that failed for good, with the records that its end has left."""
+
+    task: Task
+    records: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """`accepted` are the ids that the API took; `tasks` are the rows found for them."""
+
+    accepted: Sequence[str]
+    tasks: Mapping[str, Task]
+
+    @classmethod
+    def read(cls, store: TaskStore, accepted: Sequence[str]) -> Ledger:
+        return cls(accepted, {task.task_id: task for task in store.get_many(accepted)})
+
+    def counts(self) -> dict[str, int]:
+        """How many tasks are in each of STATES."""
+        found = Counter(_STATE_OF[task.status] for task in self.tasks.values())
+        return {state: found[state] for state in STATES}
+
+    def at_rest(self) -> bool:
+        """Every task has ended, and each dead one has been recorded."""
+        return len(self.tasks) == len(self.accepted) and all(
+            task.status in TERMINAL and task.index_class is not IndexClass.DEAD for task in self.tasks.values()
+        )
+
+    def missing(self) -> list[str]:
+        return [task_id for task_id in self.accepted if task_id not in self.tasks]
+
+    def open(self) -> list[Task]:
+        return [task for task in self.tasks.values() if task.status not in TERMINAL]
+
+    def dead(self, store: TaskStore) -> list[DeadTask]:
+        """The dead with the number of dead-letter records of their generation; it must be one each."""
+        found = []
+        for task in self.tasks.values():
+            if task.status is Status.FAILED_FINAL:
+                kept = store.find(task.task_id)
+                letters = [x for x in kept.dead_letters if x.generation == task.generation] if kept else []
+                found.append(DeadTask(task, len(letters), letters[0].error if letters else task.error or "unknown"))
+        return found
+
+    def problems(self, dead: Sequence[DeadTask]) -> list[str]:
+        """Whatever contradicts "every accepted task is accounted for"; empty when all is well."""
+        problems = [f"lost: no row for accepted task {task_id}" for task_id in self.missing()]
+        problems += [f"not ended: {task.task_id} is {task.status}" for task in self.open()]
+        problems += [
+            f"{one.task.task_id} is FAILED_FINAL with {one.records} dead-letter records, not 1"
+            for one in dead
+            if one.records != 1
+        ]
+        return problems
