@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -19,9 +18,10 @@ class Response(TypedDict):
 class HttpError(Exception):
     """A request that is answered with an error of this status and code."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, allow: str | None = None) -> None:
+        """`allow` is the method that a 405 must name in its header (RFC 9110, section 15.5.6)."""
         super().__init__(message)
-        self.status, self.code, self.message = status, code, message
+        self.status, self.code, self.message, self.allow = status, code, message, allow
 
 
 HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -35,7 +35,10 @@ def json_response(status: int, document: Mapping[str, Any], raw: Mapping[str, st
 
 
 def error_response(error: HttpError) -> Response:
-    return json_response(error.status, {"error": {"code": error.code, "message": error.message}})
+    response = json_response(error.status, {"error": {"code": error.code, "message": error.message}})
+    if error.allow is not None:
+        response["headers"]["Allow"] = error.allow
+    return response
 
 
 def body_of(event: Mapping[str, Any]) -> str:
@@ -49,7 +52,7 @@ def body_of(event: Mapping[str, Any]) -> str:
         return str(body)
     try:
         return base64.b64decode(body, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # no base64, or no UTF-8
         raise HttpError(400, "invalid_body", "The body must be JSON text in UTF-8.") from None
 
 

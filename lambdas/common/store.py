@@ -176,7 +176,8 @@ class TaskStore:
             Limit=limit,
         )
         task_ids = [item["PK"]["S"].removeprefix("T#") for item in response["Items"]]
-        tasks = [task for task in self.get_many(task_ids) if task.index_class is index_class]
+        found = {task.task_id: task for task in self.get_many(task_ids) if task.index_class is index_class}
+        tasks = [found[task_id] for task_id in task_ids if task_id in found]
         last = response.get("LastEvaluatedKey")
         # Ids hold no character as small as "!", so this sorts right behind the last key and before the next.
         return Page(tuple(tasks), last["classSort"]["S"] + "!" if last else None)

@@ -58,8 +58,9 @@ def timeline_item(entry: TimelineEntry) -> dict[str, Value]:
 
 
 _LOG = {"timeline": "list_append(#timeline, :event)", "updatedAt": ":now"}
-_DUE = "(attribute_not_exists(#nextAttemptAt) OR #nextAttemptAt <= :now)"
-_NO_LIVE_LEASE = "(attribute_not_exists(#leaseUntil) OR #leaseUntil < :now)"
+# Without parentheses of their own: each term gets a pair, and DynamoDB refuses a doubled one as redundant.
+_DUE = "attribute_not_exists(#nextAttemptAt) OR #nextAttemptAt <= :now"
+_NO_LIVE_LEASE = "attribute_not_exists(#leaseUntil) OR #leaseUntil < :now"
 
 
 def claim(wish: Claim) -> Write:
@@ -73,7 +74,7 @@ def claim(wish: Claim) -> Write:
             "not_parked_nor_ended": "#classShard = :open",
             "attempts_left": "#attempts < #maxAttempts",
             "due_or_abandoned": (
-                f"(#status IN (:submitted, :pending) AND {_DUE}) OR (#status = :processing AND #leaseUntil < :now)"
+                f"(#status IN (:submitted, :pending) AND ({_DUE})) OR (#status = :processing AND #leaseUntil < :now)"
             ),
         },
         set={

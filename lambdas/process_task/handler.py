@@ -20,6 +20,8 @@ from lambdas.process_task.attempt import Outcome, Worker
 from lambdas.process_task.batch import BatchResponse, respond, work_through
 
 log = telemetry.logger("process-task")
+EXPECTED = ("task completed", "task parked", "acknowledged", "deferred", "not begun")
+"""Outcomes that are part of the day's work; the others are warnings."""
 METRICS = {"task completed": "TasksCompleted", "task failed": "AttemptsFailed", "task dead": "TasksDead"}
 
 
@@ -65,7 +67,7 @@ def handle(event: Mapping[str, Any], context: Any) -> BatchResponse:
 def _report(outcomes: Sequence[Outcome], metrics: telemetry.Metrics) -> None:
     for outcome in outcomes:
         known = {name: value for name, value in _fields(outcome).items() if value is not None}
-        (log.info if outcome.acknowledge else log.warning)(outcome.event, extra=known)
+        (log.info if outcome.event.startswith(EXPECTED) else log.warning)(outcome.event, extra=known)
         if outcome.event in METRICS:
             metrics.add_metric(METRICS[outcome.event], MetricUnit.Count, 1)
         if outcome.age_ms is not None:

@@ -49,8 +49,9 @@ def _route(event: Mapping[str, Any]) -> Response:
     resource, method = event["resource"], event["httpMethod"]
     if resource not in METHODS:
         raise HttpError(404, "not_found", "No such path. There are POST /tasks and GET /tasks/{taskId}.")
-    if method != METHODS[resource] or resource != "/tasks/{taskId}":
-        raise HttpError(405, "method_not_allowed", f"{resource} takes {METHODS[resource]}, not {method[:20]}.")
+    allowed = METHODS[resource]
+    if method != allowed or resource != "/tasks/{taskId}":
+        raise HttpError(405, "method_not_allowed", f"{resource} takes {allowed}, not {method[:20]}.", allowed)
     return _get(unquote(event["pathParameters"]["taskId"]))
 
 

@@ -8,7 +8,7 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 from lambdas.common.http import HttpError
@@ -80,9 +80,13 @@ def _not_a_number(name: str) -> NoReturn:
 
 
 def _decimal(text: str) -> Decimal:
-    if math.isinf(float(text)):
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        number = Decimal("inf")
+    if math.isinf(float(number)):
         raise ValueError(f"the number {text[:40]} is out of range")
-    return Decimal(text)
+    return number
 
 
 def _depth(document: Any) -> int:
@@ -184,7 +188,8 @@ def _instant(text: object, now: int) -> int:
 
 def _hash(document: JsonObject, kind: str) -> str:
     meaning = {name: document[name] for name in ("payload", "runAt", "delaySeconds") if name in document}
-    text = json.dumps({**meaning, "kind": kind}, sort_keys=True, default=lambda number: ["number", str(number)])
+    # Half a surrogate pair marks a number with a fraction: no text that came this far holds one.
+    text = json.dumps({**meaning, "kind": kind}, sort_keys=True, default=lambda number: f"\ud800{number}")
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

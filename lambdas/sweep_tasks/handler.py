@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
@@ -12,6 +13,7 @@ from lambdas.common.dead_letters import Recorder
 from lambdas.common.queue import TaskQueue
 from lambdas.common.settings import Environment
 from lambdas.common.store import TaskStore
+from lambdas.common.task import Task
 from lambdas.common.telemetry import MetricUnit
 from lambdas.sweep_tasks.sweep import Sweeper
 
@@ -35,13 +37,18 @@ def parts() -> Parts:
     retention = env.integer("TASK_RETENTION_DAYS", 15, 3650) * 86_400
     recorder = Recorder(store, retention, aws.now_ms, aws.new_token)
     resend_after_ms = env.integer("RESEND_AFTER_SECONDS", 1, 43_200) * 1000
-    return Parts(Sweeper(store, queue, recorder, resend_after_ms, aws.now_ms), telemetry.metrics(env.text("STAGE")))
+    sweeper = Sweeper(store, queue, recorder, resend_after_ms, aws.now_ms, _complain)
+    return Parts(sweeper, telemetry.metrics(env.text("STAGE")))
 
 
-def handle(event: object, context: Any) -> dict[str, int]:
+def _complain(task: Task, error: Exception) -> None:
+    log.error("not healed", task_id=task.task_id, error=f"{type(error).__name__}: {error}")
+
+
+def handle(event: Mapping[str, Any], context: Any) -> dict[str, int]:
     p = parts()
     healed = p.sweeper.sweep(lambda: context.get_remaining_time_in_millis() > KEPT_FOR_ENDING_MS)
-    log.info("swept", **asdict(healed))
+    log.info("swept", trigger=event.get("source", "invoked"), **asdict(healed))
     p.metrics.add_metric("Sweeps", MetricUnit.Count, 1)
     p.metrics.add_metric("TasksHealed", MetricUnit.Count, healed.resent + healed.unparked + healed.recorded)
     p.metrics.flush_metrics()

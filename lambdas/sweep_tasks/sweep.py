@@ -43,6 +43,7 @@ class Healed:
     resent: int = 0
     unparked: int = 0
     recorded: int = 0
+    failed: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Sweeper:
     recorder: Recorder
     resend_after_ms: int
     now: Callable[[], int]
+    complain: Callable[[Task, Exception], None]
+    """Hears of a task that could not be healed; the run goes on, and the next one tries again."""
 
     def sweep(self, time_left: Callable[[], bool]) -> Healed:
         healed = Healed()
@@ -75,12 +78,19 @@ class Sweeper:
                 break
             page = self.store.page(index_class, shard, PAGE_SIZE, cursor, up_to)
             for task in page.tasks:
-                self._heal(task, healed)
+                self._tried(task, healed)
             cursor = page.cursor
             if cursor is None:
                 break
         if not by_due_time and cursor != started_at:
             self.store.set_cursor(name, cursor)
+
+    def _tried(self, task: Task, healed: Healed) -> None:
+        try:
+            self._heal(task, healed)
+        except Exception as error:  # noqa: BLE001  one task's trouble must not keep the others from being healed
+            healed.failed += 1
+            self.complain(task, error)
 
     def _heal(self, task: Task, healed: Healed) -> None:
         healed.examined += 1
