@@ -6,8 +6,14 @@ PYTHON ?= python3
 PY := .venv/bin/python
 RUN := .venv/run-$(shell sha256sum requirements.lock 2>/dev/null | cut -c1-12)
 DEV := .venv/dev-$(shell sha256sum requirements-dev.lock 2>/dev/null | cut -c1-12)
+# Two workers, one per core; the tests of one deployed stack stay together.
+PYTEST := $(PY) -m pytest -n 2 --dist loadgroup
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r
 export PYTHONUNBUFFERED := 1
+ifneq ($(wildcard .env),)
+include .env
+export
+endif
 
 .PHONY: help up demo test logs status down test-unit test-integration load destroy outputs check fmt clean lock deploy-aws
 
@@ -17,7 +23,7 @@ up: $(RUN) ## start a local AWS and deploy to it (TARGET=embedded or localstack)
 demo: $(RUN) ## run 100 tasks to their ends and account for each (COUNT= CONCURRENCY= FAILURE_RATE= …)
 	@$(PY) -m scripts.demo
 test: $(DEV) ## unit and integration tests
-	@$(PY) -m pytest tests
+	@$(PYTEST) tests
 logs: $(RUN) ## what the functions say (SINCE=10m TASK=id FN=process-task FOLLOW=1)
 	@$(PY) -m scripts.logs
 status: $(RUN) ## what runs, what is deployed, how much waits
@@ -31,11 +37,11 @@ deploy-aws: $(RUN) ## show account, region and plan, ask, deploy (AWS_PROFILE= A
 
 ##@ More
 test-unit: $(DEV) ## only the tests that need nothing running
-	@$(PY) -m pytest tests/unit
+	@$(PYTEST) tests/unit
 test-integration: $(DEV) ## deploy to a fresh local AWS with `python -m bootstrap` and test end to end
-	@$(PY) -m pytest tests/integration
+	@$(PYTEST) tests/integration
 load: $(RUN) ## load test of the running stack (COUNT=100 CONCURRENCY=1)
-	@$(PY) -m scripts.load_test "$$($(PY) -m bootstrap outputs --json | $(PY) -c 'import json, sys; print(json.load(sys.stdin)["api_url"])')" $(or $(COUNT),100) $(or $(CONCURRENCY),1)
+	@url=$$($(PY) -m bootstrap outputs --url) && $(PY) -m scripts.load_test "$$url" $(or $(COUNT),100) $(or $(CONCURRENCY),1)
 outputs: $(RUN) ## API URL, key, table, queues
 	@$(PY) -m bootstrap outputs
 destroy: $(RUN) ## delete both stacks from the local AWS, data included

@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -23,11 +24,12 @@ from bootstrap.targets import TARGETS
 def up(args: argparse.Namespace) -> None:
     """start a local AWS (or take the running one) and deploy"""
     started = time.monotonic()
-    target, why = emulators.choose(os.environ)
-    console.say(f"Target {target.name}: {target.what} ({why}).")
     values = settings.read(os.environ, args.set)
+    emulators.port()
     with state.exclusive():
-        place = emulators.start(target)
+        choice = emulators.choose(os.environ, args.prefer)
+        console.say(f"Target {choice.target.name}: {choice.target.what} ({choice.why}).")
+        place = emulators.start(choice)
         _deploy(Deployment(place, values), started)
 
 
@@ -52,11 +54,13 @@ def _deploy(deployment: Deployment, started: float) -> None:
         f"{'Ready' if changed else 'Nothing to do: all is as deployed'} after {time.monotonic() - started:.1f} s."
     )
     console.say(f"API URL: {outputs['api_url']}", "bold green")
-    _tell_where_the_url_changed(outputs["api_url"])
+    _tell_where_the_url_changed(outputs)
+    command = "make outputs" if deployment.place.target.local else "python -m bootstrap outputs --target aws --with-key"
+    console.say(f"`{command}` shows the API key.")
 
 
-def _tell_where_the_url_changed(url: str) -> None:
-    note = local_dir() / "api-url"
+def _tell_where_the_url_changed(outputs: Mapping[str, Any]) -> None:
+    note, url = local_dir() / f"api-url-{outputs['target']}-{outputs['stage']}", outputs["api_url"]
     before = note.read_text() if note.exists() else url
     if before != url:
         console.say(f"The API URL changed; it was {before}", "yellow")
@@ -67,7 +71,9 @@ def _tell_where_the_url_changed(url: str) -> None:
 def storage(args: argparse.Namespace) -> None:
     """step 1 of up: deploy the storage stack"""
     with state.exclusive():
-        _here(args).deploy_storage()
+        deployment = _here(args)
+        with console.step(f"Storage ({deployment.storage.name})"):
+            deployment.deploy_storage()
 
 
 def package(args: argparse.Namespace) -> None:
@@ -81,7 +87,8 @@ def app(args: argparse.Namespace) -> None:
     """step 3 of up: deploy the app stack"""
     with state.exclusive():
         deployment = _here(args)
-        deployment.deploy_app(deployment.upload_packages())
+        with console.step(f"App ({deployment.app.name})"):
+            deployment.deploy_app(deployment.upload_packages())
 
 
 def down(args: argparse.Namespace) -> None:
@@ -106,7 +113,9 @@ def outputs(args: argparse.Namespace) -> None:
         found = Deployment(place, settings.read(os.environ)).outputs(with_key=args.with_key)
     else:
         found = _here(args).outputs(with_key=True)
-    if args.json:
+    if args.url:
+        print(found["api_url"])
+    elif args.json:
         print(json.dumps(found, indent=2))
     else:
         status.show_outputs(found)
@@ -154,10 +163,15 @@ def _parser() -> argparse.ArgumentParser:
         if name in SETTABLE:
             text = f"a setting instead of an environment variable; repeatable. STAGE, {names}"
             command.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help=text)
+        if name == "up":
+            command.add_argument(
+                "--prefer", choices=["embedded"], help="what to start when nothing runs and TARGET is not set"
+            )
         if name == "deploy-aws":
             command.add_argument("--yes", action="store_true", help="do not ask")
         if name == "outputs":
             command.add_argument("--json", action="store_true", help="one JSON object")
+            command.add_argument("--url", action="store_true", help="only the API URL")
             command.add_argument("--target", choices=sorted(TARGETS), help="aws: the account, not the local stack")
             command.add_argument("--with-key", action="store_true", help="on AWS: the API key, too")
     return parser

@@ -60,19 +60,20 @@ class Deployment:
     def upload_packages(self) -> dict[str, str]:
         """Build and upload what is not there yet; the template parameters that name the packages."""
         bucket = self._storage_outputs()["PackageBucketName"]
-        s3 = client(self.place, "s3")
-        for built in package.build_all():
+        s3, packages = client(self.place, "s3"), package.build_all()
+        for built in packages:
             if not _exists(s3, bucket, built.key):
                 s3.upload_file(str(built.path), bucket, built.key)
                 console.detail(f"{built.function} package uploaded ({built.path.stat().st_size // 1024} KB)")
-        return {f"{built.function}Package": built.key for built in package.build_all()}
+        return {f"{built.function}Package": built.key for built in packages}
 
     def deploy_app(self, packages: Mapping[str, str]) -> bool:
         """True when something changed."""
         wanted = ("TableName", "TableArn", "QueueUrl", "QueueArn", "DlqUrl", "DlqArn", "PackageBucketName", "ApiKeyId")
         storage = self._storage_outputs()
         parameters = {**self.settings.app, **{name: storage[name] for name in wanted}, **packages}
-        return self._deploy(self.app, APP_TEMPLATE, parameters, self.place.target.stack_tags)
+        tags = {key: text.format(stage=self.settings.stage) for key, text in self.place.target.stack_tags.items()}
+        return self._deploy(self.app, APP_TEMPLATE, parameters, tags)
 
     def destroy(self) -> bool:
         """Delete both stacks and everything in them. True when there was anything."""
@@ -122,7 +123,7 @@ class Deployment:
         if not self.approve(stack.name, plan):
             stack.discard(plan.name)
             raise NotApproved
-        if not plan.creates and plan.touches_api and not self.place.target.changes_api_in_place:
+        if not plan.creates and plan.touches_api and "changes_api_in_place" not in self.place.target.capabilities:
             plan = self._made_anew(stack, plan, template, parameters, tags)
         stack.execute(plan)
         return True

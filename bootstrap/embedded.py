@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
+import json
 import os
 import shutil
 import socket
@@ -11,11 +13,13 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from bootstrap import console, state
+from bootstrap import console, locks, state
 from bootstrap.errors import BootstrapError
 from bootstrap.paths import ROOT, cache_dir, local_dir
 from bootstrap.state import Running
@@ -24,6 +28,10 @@ LOCK = ROOT / "requirements-embedded.lock"
 START_SECONDS = 30
 STOP_SECONDS = 30
 LOG_LINES = 15
+EDITION = "light"
+"""What MiniStack calls itself on the health page that it shares with LocalStack."""
+WARM_SECONDS = "60"
+"""An idle Lambda worker holds about 50 MB; it goes after this time."""
 
 
 def start(port: int) -> Running:
@@ -60,8 +68,8 @@ def start(port: int) -> Running:
 def stop(running: Running) -> bool:
     """End the process and its workers, its data saved. False when it was not running any more."""
     process = process_of(running)
-    if process:
-        _end(process)
+    if process and _end(process):
+        _save_objects()
     state.forget()
     return process is not None
 
@@ -84,18 +92,20 @@ def healthy(port: int, seconds: float, process: psutil.Process | None) -> bool:
     while time.monotonic() < deadline:
         if process is not None and not _alive(process):
             return False
-        if _answers(f"http://127.0.0.1:{port}/_localstack/health"):
+        if health(port) is not None:
             return True
         time.sleep(0.05)
     return False
 
 
-def _answers(url: str) -> bool:
+def health(port: int) -> Mapping[str, Any] | None:
+    """What a local AWS on this port says of itself (both emulators have this page); None when nothing answers."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_localstack/health", timeout=2) as answer:
+            document = json.loads(answer.read())
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def environment() -> Path:
@@ -105,6 +115,13 @@ def environment() -> Path:
     python = folder / "bin" / "python"
     if (folder / "complete").exists():
         return python
+    with locks.in_turn(cache_dir() / "embedded.lock"):
+        if not (folder / "complete").exists():
+            _install(folder, python)
+    return python
+
+
+def _install(folder: Path, python: Path) -> None:
     with console.step("Installing the embedded AWS (once)"):
         shutil.rmtree(folder, ignore_errors=True)
         install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
@@ -116,11 +133,14 @@ def environment() -> Path:
                     f"The embedded AWS could not be installed:\n{reason}", "Is a package index reachable?"
                 )
         (folder / "complete").touch()
-    return python
+
+
+def _home() -> Path:
+    return local_dir() / "embedded"
 
 
 def log_path() -> Path:
-    return local_dir() / "embedded" / "server.log"
+    return _home() / "server.log"
 
 
 def log_tail() -> str:
@@ -132,11 +152,12 @@ def log_tail() -> str:
 
 
 def _launch(python: Path, port: int) -> psutil.Process:
-    home = local_dir() / "embedded"
+    home = _home()
     temporary = home / "tmp"
     shutil.rmtree(temporary, ignore_errors=True)
-    for folder in (temporary, home / "state", home / "s3"):
+    for folder in (temporary, home / "state"):
         folder.mkdir(parents=True, exist_ok=True)
+    _restore_objects()
     with log_path().open("w") as log:
         popen = subprocess.Popen(
             [str(python), "-m", "ministack"],
@@ -168,6 +189,7 @@ def _server_environment(python: Path, home: Path, port: int) -> dict[str, str]:
         "STATE_DIR": str(home / "state"),
         "S3_PERSIST": "1",
         "S3_DATA_DIR": str(home / "s3"),
+        "LAMBDA_WARM_TTL_SECONDS": WARM_SECONDS,
         "LOG_LEVEL": os.environ.get("EMBEDDED_LOG_LEVEL", "WARNING"),
     }
 
@@ -199,17 +221,41 @@ def _alive(process: psutil.Process) -> bool:
         return False
 
 
-def _end(process: psutil.Process) -> None:
-    """SIGTERM, so that it saves its data; what is still there after STOP_SECONDS is killed, workers included."""
+def _save_objects() -> None:
+    """Keep the S3 objects of this clean stop beside the rest of the state, which is written at a clean stop only."""
+    shutil.rmtree(_home() / "s3.saved", ignore_errors=True)
+    shutil.copytree(_home() / "s3", _home() / "s3.saved")
+    (_home() / "stopped-cleanly").touch()
+
+
+def _restore_objects() -> None:
+    """After a kill, S3 (written at once) is ahead of everything else: bring it back to the same moment."""
+    if (_home() / "stopped-cleanly").exists():
+        (_home() / "stopped-cleanly").unlink()
+        return
+    shutil.rmtree(_home() / "s3", ignore_errors=True)
+    if (_home() / "s3.saved").exists():
+        shutil.copytree(_home() / "s3.saved", _home() / "s3")
+    (_home() / "s3").mkdir(exist_ok=True)
+
+
+def _end(process: psutil.Process) -> bool:
+    """SIGTERM, so that it saves its data; what is still there after STOP_SECONDS is killed, workers included.
+
+    True when it ended by itself.
+    """
     try:
         family = [process, *process.children(recursive=True)]
         process.terminate()
-    except psutil.Error:
-        return
-    with contextlib.suppress(psutil.TimeoutExpired):
         process.wait(STOP_SECONDS)
+        clean = True
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.TimeoutExpired:
+        clean = False
     _, left = psutil.wait_procs(family, timeout=1)
     for survivor in left:
         with contextlib.suppress(psutil.Error):
             survivor.kill()
     psutil.wait_procs(left, timeout=5)
+    return clean

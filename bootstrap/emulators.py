@@ -1,43 +1,77 @@
-"""Start, find and stop the local AWS, whichever it is."""
+"""Choose, start, find and stop the local AWS, whichever it is."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from bootstrap import compose, console, embedded, state
+from bootstrap import compose, embedded, state
 from bootstrap.errors import BootstrapError
 from bootstrap.state import Running
-from bootstrap.targets import TARGETS, Place, Target
+from bootstrap.targets import EMBEDDED, LOCALSTACK, TARGETS, Place, Target
 
 DEFAULT_PORT = 4566
 
 
-def choose(variables: Mapping[str, str]) -> tuple[Target, str]:
-    """The local target to use, and why: TARGET, else what runs, else LocalStack where Docker answers, else embedded.
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A local target, why it was taken, and for LocalStack the image."""
+
+    target: Target
+    why: str
+    image: str | None = None
+
+
+def choose(variables: Mapping[str, str], prefer: str | None = None) -> Choice:
+    """What runs, else what TARGET says, else `prefer`, else LocalStack where Docker can have it, else embedded.
 
     Raises:
-        BootstrapError: TARGET names no local target.
+        BootstrapError: TARGET names no local target, or another one than what runs, or LocalStack cannot be had.
     """
     asked, running = variables.get("TARGET", ""), state.recall()
-    if asked:
-        return _local(asked), "TARGET says so"
-    if running:
-        return TARGETS[running.target], "it was chosen before; `make down` forgets it"
+    target = _local(asked) if asked else None
+    if running and is_running(running) and target and running.target != target.name:
+        raise BootstrapError(f"{running.target} is running, not {target.name}.", "Type `make down` first.")
+    if running and target in (None, TARGETS[running.target]):
+        return Choice(TARGETS[running.target], "it was chosen before; `make down` forgets it", running.image)
+    if target is EMBEDDED:
+        return Choice(EMBEDDED, "TARGET says so")
+    if target is None and prefer == EMBEDDED.name:
+        return Choice(EMBEDDED, "the quickest to start; TARGET=localstack takes the other")
+    if compose.runs_already(port()):
+        return Choice(LOCALSTACK, f"it runs already on port {port()}")
+    return _localstack_or_else(variables.get("LOCALSTACK_IMAGE") or compose.official_image(), insist=bool(target))
+
+
+def _localstack_or_else(image: str, insist: bool) -> Choice:
     reason = compose.docker_answers()
     if reason is None:
-        return TARGETS["localstack"], "Docker answers; TARGET=embedded needs none"
-    return TARGETS["embedded"], f"no Docker ({reason}); TARGET=localstack insists"
+        reason = compose.obtain(image)
+        if reason is None:
+            return Choice(LOCALSTACK, "Docker answers; TARGET=embedded needs none", image)
+        own = compose.own_image()
+        if compose.has_image(own):
+            return Choice(LOCALSTACK, f"{image} cannot be had ({reason}), our own image is here", own)
+        reason = f"{image} cannot be had: {reason}"
+    if insist:
+        raise BootstrapError(
+            f"LocalStack cannot be started: {reason}.",
+            "Start Docker, or type `make localstack-image` once (no registry needed), or `TARGET=embedded make up`.",
+        )
+    return Choice(EMBEDDED, f"LocalStack cannot be started: {reason}; TARGET=localstack insists")
 
 
-def start(target: Target) -> Place:
+def start(choice: Choice) -> Place:
     """Start the local AWS, or take the one that runs."""
-    running = state.recall()
-    if running and running.target != target.name and is_running(running):
-        raise BootstrapError(f"{running.target} is running, not {target.name}.", "Type `make down` first.")
-    if target.name == "embedded":
+    if choice.target is EMBEDDED:
         return embedded.start(port()).place
-    return compose.start(port()).place
+    running = state.recall()
+    if running and running.target == choice.target.name and is_running(running):
+        return running.place
+    if choice.image is None:
+        return compose.take(port()).place
+    return compose.start(port(), choice.image or compose.official_image()).place
 
 
 def find() -> Place:
@@ -53,10 +87,10 @@ def find() -> Place:
 
 
 def is_running(running: Running) -> bool:
-    if running.target == "embedded":
+    if running.target == EMBEDDED.name:
         process = embedded.process_of(running)
         return process is not None and embedded.healthy(running.port, 5, process)
-    return embedded.healthy(running.port, 5, None)
+    return embedded.healthy(running.port, 1, None)
 
 
 def stop() -> bool:
@@ -64,10 +98,8 @@ def stop() -> bool:
     running = state.recall()
     if running is None:
         return False
-    if running.target == "embedded":
+    if running.target == EMBEDDED.name:
         return embedded.stop(running)
-    if not running.place.target.keeps_data:
-        console.detail(f"{running.target} keeps no data: tasks and stacks end with it")
     return compose.stop(running)
 
 

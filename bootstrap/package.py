@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bootstrap import locks
 from bootstrap.errors import BootstrapError
 from bootstrap.paths import ROOT, cache_dir
 
@@ -40,8 +41,9 @@ class Package:
 
 def build_all() -> list[Package]:
     """Build every package that is not there yet; what is unchanged is found by its hash and not built again."""
-    dependencies = dict(_tree(install_dependencies()))
-    return [_build(function, {**dependencies, **_sources(folders)}) for function, folders in PACKAGES.items()]
+    with locks.in_turn(cache_dir() / "packages.lock"):
+        dependencies = dict(_tree(install_dependencies()))
+        return [_build(function, {**dependencies, **_sources(folders)}) for function, folders in PACKAGES.items()]
 
 
 def install_dependencies() -> Path:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
 
 API_TYPES = frozenset({"AWS::ApiGateway::RestApi", "AWS::ApiGateway::Deployment"})
-QUIET_TYPES = frozenset({"AWS::Lambda::Permission", "AWS::CloudFormation::Stack"})
+QUIET_TYPES = frozenset({"AWS::Lambda::Permission", "AWS::ApiGateway::Deployment", "AWS::CloudFormation::Stack"})
 """Not named as progress: there are many, and nobody knows them by name."""
 CAPABILITIES: Any = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
 DEADLINE_SECONDS = 1800
@@ -177,8 +177,10 @@ class Stack:
     def _tell(self, event: Mapping[str, Any], failures: list[str], only: Collection[str] | None) -> None:
         status, resource = event["ResourceStatus"], event["LogicalResourceId"]
         reason = event.get("ResourceStatusReason", "")
-        if status.endswith("_FAILED") and "cancelled" not in reason.lower() and resource != self.name:
-            failures.append(f"{resource} ({event['ResourceType']}): {reason}")
+        if status.endswith("_FAILED") and "cancelled" not in reason.lower():
+            # The stack's own reason only repeats the names of its resources, unless it failed before any of them.
+            at = len(failures) if resource == self.name else 0
+            failures.insert(at, f"{resource} ({event['ResourceType']}): {reason}")
             self._report(f"{resource} failed: {reason}")
         elif status in _DONE and event["ResourceType"] not in QUIET_TYPES and (only is None or resource in only):
             self._report(f"{resource} {_DONE[status]}")
@@ -210,8 +212,22 @@ class Stack:
                 return []
             raise
 
+    def _refused_resources(self) -> list[str]:
+        """What CloudFormation refused before it began (a taken name, a wrong property), from events of its own."""
+        try:
+            events = self._client.describe_events(StackName=self.name, Filters={"FailedEvents": True})[
+                "OperationEvents"
+            ]
+        except ClientError:
+            return []
+        return [
+            f"{event['LogicalResourceId']} ({event.get('ResourceType', '')}): {event['ValidationStatusReason']}"
+            for event in events
+            if "ValidationStatusReason" in event
+        ]
+
     def _failed(self, what: str, status: str | None, failures: list[str]) -> BootstrapError:
-        reason = "; ".join(failures[:3]) or "CloudFormation gave no reason"
+        reason = "; ".join((self._refused_resources() or failures)[:3]) or "CloudFormation gave no reason"
         return BootstrapError(f"The {what} of {self.name} failed ({status}): {reason}.")
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bootstrap.errors import BootstrapError
+from bootstrap import locks
 from bootstrap.paths import local_dir
 from bootstrap.targets import TARGETS, Place
 
@@ -25,6 +22,10 @@ class Running:
     """Of the embedded process; None for a container."""
     started_at: float | None = None
     """Start time of that process, as the system tells it: a pid alone may have been given away since."""
+    image: str | None = None
+    """Of the container; None for a process."""
+    owned: bool = True
+    """Started by `up`, so `down` stops it; False for one that ran already."""
 
     @property
     def place(self) -> Place:
@@ -55,24 +56,6 @@ def _path() -> Path:
     return local_dir() / "running.json"
 
 
-@contextmanager
-def exclusive() -> Iterator[None]:
-    """One changing command at a time.
-
-    Raises:
-        BootstrapError: another one is at work.
-    """
-    local_dir().mkdir(parents=True, exist_ok=True)
-    with (local_dir() / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise BootstrapError(
-                f"Another bootstrap command is at work (pid {lock.read().strip() or 'unknown'}).",
-                "Wait until it is done, then type the same again.",
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
+def exclusive() -> AbstractContextManager[None]:
+    """One changing command at a time."""
+    return locks.alone(local_dir() / "lock")

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 TargetName = Literal["embedded", "localstack", "aws"]
+Capability = Literal[
+    "keeps_data",  # data survive `down` and `up`
+    "changes_api_in_place",  # a changed API is served after an update; else the app stack is deleted and made anew
+    "keeps_api_url",  # the API's URL outlives an app stack made anew
+    "iam",  # a role without a permission is denied
+    "concurrent_batches",  # a queue's mapping runs several batches at once
+    "mixed_type_expressions",  # a comparison across types, or the size of nothing, is false instead of an error
+    "gateway_responses",  # the errors API Gateway makes itself have the form that the template gives them
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,15 +26,12 @@ class Target:
     what: str
     local: bool
     """Runs on this machine: an endpoint, fixed credentials, started and stopped by bootstrap."""
-    keeps_data: bool
-    """Data survives `down` and `up`."""
-    changes_api_in_place: bool
-    """A changed API is served after an update; else the app stack is deleted and made anew."""
+    capabilities: frozenset[Capability]
+    """What of AWS it does. Code and tests ask for one of these, never for a name."""
     api_url: str
     """Format of the API's base URL: {endpoint}, {api_id}, {region}, {stage}."""
-    pinned_api_id: str | None = None
-    """The id that the stack tags below give the API, so that its URL outlives a new app stack."""
     stack_tags: Mapping[str, str] = field(default_factory=dict)
+    """Tags of the app stack; {stage} is filled in. One that names the API keeps its URL when the stack is made anew."""
     region: str = "us-east-1"
     pause_seconds: float = 0.1
     """Between two looks at a running change."""
@@ -35,18 +41,15 @@ EMBEDDED = Target(
     name="embedded",
     what="MiniStack, as a process on this machine",
     local=True,
-    keeps_data=True,
-    changes_api_in_place=False,
+    capabilities=frozenset({"keeps_data", "iam", "keeps_api_url", "concurrent_batches", "mixed_type_expressions"}),
     api_url="{endpoint}/_aws/execute-api/{api_id}/{stage}",
-    pinned_api_id="tasks",
-    stack_tags={"ms-custom-id": "tasks"},
+    stack_tags={"ms-custom-id": "{stage}-tasks"},
 )
 LOCALSTACK = Target(
     name="localstack",
     what="LocalStack, in a container",
     local=True,
-    keeps_data=False,
-    changes_api_in_place=False,
+    capabilities=frozenset(),
     api_url="{endpoint}/_aws/execute-api/{api_id}/{stage}",
     pause_seconds=0.25,
 )
@@ -54,8 +57,7 @@ AWS = Target(
     name="aws",
     what="an AWS account",
     local=False,
-    keeps_data=True,
-    changes_api_in_place=True,
+    capabilities=frozenset(get_args(Capability)),
     api_url="https://{api_id}.execute-api.{region}.amazonaws.com/{stage}",
     region="eu-west-1",
     pause_seconds=2,

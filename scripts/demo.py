@@ -21,7 +21,7 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bootstrap import console, state
+from bootstrap import console
 from bootstrap.deploy import client
 from bootstrap.errors import BootstrapError
 from client import ApiError, TaskClient
@@ -166,10 +166,7 @@ def verdict(ledger: Ledger, dead: Sequence[DeadTask], failures: Sequence[str], d
 
 def _up() -> None:
     """The very `up` that `make up` runs; the embedded AWS when nothing runs yet and TARGET says nothing."""
-    environment = dict(os.environ)
-    if state.recall() is None:
-        environment.setdefault("TARGET", "embedded")
-    if subprocess.run([sys.executable, "-m", "bootstrap", "up"], env=environment, check=False).returncode:
+    if subprocess.run([sys.executable, "-m", "bootstrap", "up", "--prefer", "embedded"], check=False).returncode:
         raise BootstrapError("The stack did not come up.", "See above.")
 
 
