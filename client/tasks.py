@@ -191,7 +191,8 @@ def _error_of(answer: requests.Response) -> ApiError:
     if isinstance(error, dict):
         code, message = str(error.get("code")), str(error.get("message"))
     else:
-        code, message = "http_error", str(document.get("message") if isinstance(document, dict) else answer.text[:200])
+        said = document.get("message") if isinstance(document, dict) else None
+        code, message = "http_error", str(said or answer.text[:200])
     kinds = {403: Forbidden, 404: NotFound, 409: Conflict}
     kind = Unavailable if answer.status_code in RETRIED else kinds.get(answer.status_code, Rejected)
     return kind(answer.status_code, code, message)

@@ -1,0 +1,124 @@
+"""Fixtures that several kinds of test share: one suite, two local AWSs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from bootstrap.paths import ROOT
+from bootstrap.targets import TARGETS
+from tests.support import localstack
+from tests.support import stack as stacks
+from tests.support.stack import DeployedStack
+
+TESTS = ROOT / ".local" / "tests"
+BACKENDS = ("embedded", "localstack")
+ON_BACKENDS = ("stack", "table")
+"""Fixtures whose parameter names a backend."""
+NEEDS = (
+    "needs(capability): skipped on a target that lacks this capability (bootstrap/targets.py), and listed at the end"
+)
+
+
+@pytest.fixture(scope="session", params=BACKENDS)
+def stack(request: pytest.FixtureRequest) -> DeployedStack:
+    """A stack deployed for this run of the tests by `python -m bootstrap`, with fast settings."""
+    found: DeployedStack = request.getfixturevalue(f"{request.param}_stack")
+    return found
+
+
+@pytest.fixture(scope="session")
+def embedded_stack() -> Iterator[DeployedStack]:
+    """On the embedded AWS, which `up` starts itself."""
+    with _deployed("embedded", None) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def localstack_stack() -> Iterator[DeployedStack]:
+    """On LocalStack in a container."""
+    image, why = _image()
+    if image is None:
+        pytest.skip(why)
+    with localstack.container(image) as port, _deployed("localstack", port) as stack:
+        yield stack
+
+
+@contextmanager
+def _deployed(target: str, port: int | None) -> Iterator[DeployedStack]:
+    stacks.remove_leftovers(TESTS)
+    folder = stacks.new_folder(TESTS, target)
+    try:
+        yield stacks.deploy(folder, target, port)
+    finally:
+        stacks.remove(folder)
+
+
+@cache
+def _image() -> tuple[str | None, str]:
+    return localstack.image()
+
+
+@pytest.fixture
+def local_folder() -> Iterator[Path]:
+    """A folder for a local AWS of a test's own; whatever the test started in it is stopped."""
+    folder = stacks.new_folder(TESTS, "own")
+    yield folder
+    stacks.remove(folder)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", NEEDS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what a target cannot do, and keep the tests of one stack together on one worker."""
+    for item in items:
+        backend = _backend(item)
+        for marker in item.iter_markers("needs"):
+            capability = marker.args[0]
+            if backend and capability not in TARGETS[backend].capabilities:
+                item.add_marker(pytest.mark.skip(reason=f"{backend} lacks {capability}"))
+        if backend:
+            item.add_marker(pytest.mark.xdist_group(backend))
+
+
+def _backend(item: pytest.Item) -> str | None:
+    """The local AWS that a test runs on, by the parameter of its fixture; None for a test that needs none."""
+    callspec = getattr(item, "callspec", None)
+    used = {callspec.params.get(fixture) for fixture in ON_BACKENDS} if callspec else set()
+    return next((backend for backend in BACKENDS if backend in used), None)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """With REQUIRE_LOCALSTACK=1 a run without a single test in a container has failed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    asked = os.environ.get("REQUIRE_LOCALSTACK") == "1"
+    if reporter is not None and asked and exitstatus == 0 and not _passed_on_localstack(reporter):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for reason in sorted({_reason(report) for report in terminalreporter.stats.get("skipped", [])}):
+        if " lacks " in reason:
+            names = [r.nodeid.split("::")[-1] for r in terminalreporter.stats["skipped"] if _reason(r) == reason]
+            terminalreporter.write_line(f"Not tested, {reason}: {', '.join(sorted(set(names)))}")
+    ran = _passed_on_localstack(terminalreporter)
+    if ran:
+        terminalreporter.write_line(f"LocalStack: {ran} tests passed on {_image()[0]}")
+    elif any("localstack" in report.nodeid for report in terminalreporter.stats.get("skipped", [])):
+        hint = "make localstack-image" if "cannot be had" in _image()[1] else "TARGET=localstack make up"
+        terminalreporter.write_line(f"LocalStack: NOT RUN ({_image()[1]}) - type `{hint}`")
+
+
+def _passed_on_localstack(reporter: pytest.TerminalReporter) -> int:
+    return sum("[localstack" in report.nodeid for report in reporter.stats.get("passed", []))
+
+
+def _reason(report: pytest.TestReport) -> str:
+    return str(report.longrepr[-1]).removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""

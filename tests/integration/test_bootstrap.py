@@ -1,0 +1,280 @@
+"""From nothing to a running stack and back, and what happens when something is in the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from bootstrap.paths import ROOT
+from client import TaskClient
+from tests.support import stack as stacks
+from tests.support.stack import FAST, DeployedStack, bootstrap, free_port
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+def own(local_folder: Path) -> DeployedStack:
+    """A stack of the test's own, that it may break."""
+    return stacks.deploy(local_folder)
+
+
+def pid_of(folder: Path) -> int:
+    return int(json.loads((folder / "running.json").read_text())["pid"])
+
+
+def up(stack: DeployedStack, **variables: str) -> subprocess.CompletedProcess[str]:
+    port = stack.outputs["endpoint_url"].rsplit(":", 1)[1]
+    return bootstrap(stack.folder, "up", **{**FAST, "TARGET": "embedded", "EDGE_PORT": port, **variables})
+
+
+def test_up_again_changes_nothing_and_says_so(own: DeployedStack) -> None:
+    done = up(own)
+
+    assert done.returncode == 0
+    assert "Nothing to do" in done.stdout
+    assert own.outputs["api_url"] in done.stdout
+
+
+def test_down_leaves_no_process_and_the_data_are_there_after_the_next_up(own: DeployedStack) -> None:
+    task = own.tasks.submit(payload={"keep": "me"}).wait()
+    server = psutil.Process(pid_of(own.folder))
+    family = [server, *server.children(recursive=True)]
+
+    assert bootstrap(own.folder, "down").returncode == 0
+    assert not [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    with pytest.raises(requests.ConnectionError):
+        requests.get(own.outputs["api_url"], timeout=5)
+
+    assert up(own).returncode == 0
+    again = TaskClient(own.outputs["api_url"], stacks.outputs_of(own.folder)["api_key"])
+    assert again.get(task.task_id) == task
+    assert again.submit(payload={}).wait().status == "COMPLETED"
+
+
+def test_down_when_nothing_runs_says_so(local_folder: Path) -> None:
+    done = bootstrap(local_folder, "down")
+
+    assert (done.returncode, done.stdout.strip()) == (0, "Nothing was running.")
+
+
+def test_a_server_killed_without_warning_is_started_anew_by_up(own: DeployedStack) -> None:
+    os.kill(pid_of(own.folder), signal.SIGKILL)
+    eventually(lambda: not psutil.pid_exists(pid_of(own.folder)) or _zombie(pid_of(own.folder)))
+
+    status = bootstrap(own.folder, "status")
+    assert status.returncode == 1
+    assert "make up" in status.stderr
+
+    assert up(own).returncode == 0
+    outputs = stacks.outputs_of(own.folder)
+    assert TaskClient(outputs["api_url"], outputs["api_key"]).submit(payload={}).wait().status == "COMPLETED"
+
+
+def _zombie(pid: int) -> bool:
+    return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("note", ["", "{", '{"target": "embedded"}', '{"target": "embedded", "port": 1, "pid": 1}'])
+def test_a_damaged_or_stale_note_of_what_runs_is_no_obstacle(local_folder: Path, note: str) -> None:
+    (local_folder / "running.json").write_text(note)
+
+    assert bootstrap(local_folder, "down").returncode == 0
+    (local_folder / "running.json").write_text(note)
+    done = bootstrap(local_folder, "up", **FAST, TARGET="embedded", EDGE_PORT=str(free_port()))
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_taken_port_is_named_with_its_owner_and_what_to_type(local_folder: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = bootstrap(local_folder, "up", TARGET="embedded", EDGE_PORT=str(port))
+
+    assert done.returncode == 1
+    assert f"Port {port} is taken by" in done.stderr
+    assert f"(pid {os.getpid()})" in done.stderr
+    assert f"EDGE_PORT={port + 1} make up" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_start_cut_off_in_the_middle_is_completed_by_the_next_up(local_folder: Path) -> None:
+    variables = {**FAST, "TARGET": "embedded", "EDGE_PORT": str(free_port()), "LOCAL_DIR": str(local_folder)}
+    command = [sys.executable, "-m", "bootstrap", "up"]
+    first = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **variables}, stdout=subprocess.DEVNULL)
+    eventually((local_folder / "running.json").exists)
+    first.kill()
+    first.wait()
+
+    done = bootstrap(local_folder, "up", **variables)
+
+    assert done.returncode == 0, done.stderr
+    outputs = stacks.outputs_of(local_folder)
+    assert TaskClient(outputs["api_url"], outputs["api_key"]).submit(payload={}).wait().status == "COMPLETED"
+
+
+def test_two_starts_at_once_do_not_disturb_each_other(local_folder: Path) -> None:
+    variables = {**FAST, "TARGET": "embedded", "EDGE_PORT": str(free_port()), "LOCAL_DIR": str(local_folder)}
+    command = [sys.executable, "-m", "bootstrap", "up"]
+    both = [
+        subprocess.Popen(command, cwd=ROOT, env={**os.environ, **variables}, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    errors = [one.communicate()[1] for one in both]
+
+    codes = sorted(one.returncode for one in both)
+    assert codes in ([0, 0], [0, 1])
+    if codes == [0, 1]:
+        assert any("Another bootstrap command is at work" in text for text in errors)
+    assert bootstrap(local_folder, "up", **variables).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"FAILURE_RATE": "2"}, "FAILURE_RATE is '2'; allowed: a number from 0 to 1"),
+        ({"BATCH_SIZE": "20"}, "asks for a batch window"),
+        ({"STAGE": "Prod!"}, "STAGE is 'Prod!'"),
+        ({"EDGE_PORT": "http"}, "EDGE_PORT is 'http'"),
+        ({"TARGET": "azure"}, "TARGET is 'azure'; allowed here: embedded, localstack"),
+    ],
+)
+def test_a_bad_setting_is_refused_before_anything_starts(
+    local_folder: Path, variables: dict[str, str], words: str
+) -> None:
+    done = bootstrap(local_folder, "up", **{"TARGET": "embedded", **variables})
+
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert not (local_folder / "running.json").exists()
+
+
+def test_destroy_leaves_no_resource_behind(own: DeployedStack) -> None:
+    own.tasks.submit(payload={}).wait()
+
+    assert bootstrap(own.folder, "destroy").returncode == 0
+
+    assert own.aws("dynamodb").list_tables()["TableNames"] == []
+    assert own.aws("sqs").list_queues().get("QueueUrls", []) == []
+    assert own.aws("lambda").list_functions()["Functions"] == []
+    assert own.aws("lambda").list_event_source_mappings()["EventSourceMappings"] == []
+    assert own.aws("s3").list_buckets()["Buckets"] == []
+    assert own.aws("apigateway").get_rest_apis()["items"] == []
+    assert own.aws("apigateway").get_api_keys()["items"] == []
+    assert own.aws("apigateway").get_usage_plans()["items"] == []
+    assert own.aws("logs").describe_log_groups()["logGroups"] == []
+    assert own.aws("events").list_rules()["Rules"] == []
+    assert own.aws("iam").list_roles()["Roles"] == []
+    assert own.aws("cloudwatch").describe_alarms()["MetricAlarms"] == []
+    assert "nothing to delete" in bootstrap(own.folder, "destroy").stdout
+
+
+def test_the_three_steps_run_one_by_one(own: DeployedStack) -> None:
+    assert bootstrap(own.folder, "destroy").returncode == 0
+
+    assert "Type `python -m bootstrap storage`" in bootstrap(own.folder, "package", **FAST).stderr
+    for step in ("storage", "package", "app"):
+        done = bootstrap(own.folder, step, **FAST)
+        assert done.returncode == 0, done.stderr
+    outputs = stacks.outputs_of(own.folder)
+    assert TaskClient(outputs["api_url"], outputs["api_key"]).submit(payload={}).wait().status == "COMPLETED"
+
+
+@pytest.fixture
+def checkout(local_folder: Path) -> Path:
+    """A copy of the code that a test may change, with a stack deployed from it."""
+    copy = local_folder / "checkout"
+    for name in ("bootstrap", "lambdas", "requirements-lambda.lock", "requirements-embedded.lock"):
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name if source.is_dir() else copy)
+    (copy / ".local").mkdir()
+    (copy / ".local" / "cache").symlink_to(ROOT / ".local" / "cache")
+    return copy
+
+
+def up_from(checkout: Path, folder: Path, port: int) -> subprocess.CompletedProcess[str]:
+    variables = {**FAST, "TARGET": "embedded", "EDGE_PORT": str(port), "LOCAL_DIR": str(folder)}
+    return subprocess.run(
+        [sys.executable, "-m", "bootstrap", "up"],
+        cwd=checkout,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+HEALTH = """
+        Health: {Type: Api, Properties: {RestApiId: !Ref TaskApi, Path: /health, Method: GET}}"""
+
+
+def test_a_route_more_and_a_route_less_are_really_served_after_up_and_the_data_stay(
+    checkout: Path, local_folder: Path
+) -> None:
+    port, template = free_port(), checkout / "bootstrap" / "app.yaml"
+    assert up_from(checkout, local_folder, port).returncode == 0
+    outputs = stacks.outputs_of(local_folder)
+    tasks = TaskClient(outputs["api_url"], outputs["api_key"])
+    task = tasks.submit(payload={"keep": "me"}).wait()
+    before = template.read_text()
+
+    def message() -> str:
+        url, headers = f"{outputs['base_url']}/health", {"x-api-key": outputs["api_key"]}
+        return str(requests.get(url, headers=headers, timeout=30).json()["error"]["message"])
+
+    assert "No such path" in message()
+    # A route of its own, beside `{proxy+}`, is answered by the same function; its `resource` tells that it is served.
+    handler = checkout / "lambdas" / "query_tasks" / "handler.py"
+    handler.write_text(handler.read_text().replace("No such path.", 'No such path in " + resource + ".'))
+    template.write_text(
+        before.replace("        GetTask: {Type: Api", HEALTH.lstrip("\n") + "\n        GetTask: {Type: Api")
+    )
+    more = up_from(checkout, local_folder, port)
+    assert more.returncode == 0, more.stderr
+    assert "made anew" in more.stdout
+    assert "No such path in /health." in message()
+    assert tasks.get(task.task_id) == task
+
+    template.write_text(before)
+    less = up_from(checkout, local_folder, port)
+    assert less.returncode == 0, less.stderr
+    assert "No such path in /{proxy+}." in message()
+    assert tasks.get(task.task_id) == task
+    assert tasks.submit(payload={}).wait().status == "COMPLETED"
+
+
+def test_a_failed_deploy_names_the_resource_and_the_reason_and_the_next_up_recovers(own: DeployedStack) -> None:
+    bucket = own.aws("s3").list_buckets()["Buckets"][0]["Name"]
+    assert bootstrap(own.folder, "destroy").returncode == 0
+    own.aws("s3").create_bucket(Bucket=bucket)
+
+    failed = up(own)
+    assert failed.returncode == 1
+    assert "PackageBucket (AWS::S3::Bucket): " in failed.stderr
+    assert "already exists" in failed.stderr
+
+    own.aws("s3").delete_bucket(Bucket=bucket)
+    recovered = up(own)
+    assert recovered.returncode == 0, recovered.stderr
+    outputs = stacks.outputs_of(own.folder)
+    assert TaskClient(outputs["api_url"], outputs["api_key"]).submit(payload={}).wait().status == "COMPLETED"
+
+
+def test_the_compose_file_starts_the_pinned_localstack_on_loopback_only_with_a_health_check() -> None:
+    yaml = pytest.importorskip("yaml")
+    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["localstack"]
+
+    assert service["image"] == "${LOCALSTACK_IMAGE:-localstack/localstack:4.14.0}"
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert "_localstack/health" in " ".join(service["healthcheck"]["test"])

@@ -1,0 +1,45 @@
+"""The commands by which the README looks inside a running stack, run as written there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+
+import pytest
+
+from bootstrap.paths import ROOT
+from tests.support.stack import DeployedStack, bootstrap
+
+COMMANDS = re.findall(r"```sh awslocal\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0].splitlines()
+AWSLOCAL = "awslocal"
+
+
+def run(stack: DeployedStack, command: str) -> subprocess.CompletedProcess[str]:
+    host = stack.outputs["endpoint_url"].removeprefix("http://")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    variables = {**inherited, "LOCALSTACK_HOST": host, "AWS_DEFAULT_REGION": stack.place.region}
+    return subprocess.run(["bash", "-c", command], cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+
+
+def test_there_are_five_commands_and_each_is_of_awslocal() -> None:
+    assert len(COMMANDS) == 5
+    assert all(command.startswith(f".venv/bin/{AWSLOCAL} ") for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=[" ".join(command.split()[1:3]) for command in COMMANDS])
+def test_a_command_of_the_readme_works_as_written(stack: DeployedStack, command: str) -> None:
+    stack.tasks.submit(payload={}).wait()
+
+    done = run(stack, command)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip() not in ("", "[]", "{}")
+
+
+def test_status_tells_what_runs_with_the_help_of_the_localstack_client(stack: DeployedStack) -> None:
+    done = bootstrap(stack.folder, "status")
+
+    assert done.returncode == 0, done.stderr
+    for words in (stack.outputs["endpoint_url"], "dev-tasks-app", "waiting", "dynamodb "):
+        assert words in done.stdout

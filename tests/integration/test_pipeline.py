@@ -1,0 +1,268 @@
+"""Tasks from the API to their ends, against the deployed stack: the rows in the table and the messages tell."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from client import Conflict, Task
+from lambdas.common.queue import body_of
+from lambdas.common.rows import partition
+from lambdas.common.task import IndexClass, Message, Status
+from tests.support.stack import DeployedStack, new_id
+from tests.support.waiting import eventually
+
+
+def times(task: Task, status: str) -> list[str]:
+    return [entry["at"] for entry in task.timeline if entry["status"] == status]
+
+
+def milliseconds_between(earlier: str, later: str) -> float:
+    from datetime import datetime
+
+    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds() * 1000
+
+
+def queues_are_empty(stack: DeployedStack) -> bool:
+    """No message waiting, hidden or delayed, in the queue or the dead-letter queue."""
+    names = [
+        "ApproximateNumberOfMessages",
+        "ApproximateNumberOfMessagesNotVisible",
+        "ApproximateNumberOfMessagesDelayed",
+    ]
+    sqs = stack.aws("sqs")
+    for url in (stack.outputs["queue_url"], stack.outputs["dlq_url"]):
+        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        if any(int(found[name]) for name in names):
+            return False
+    return True
+
+
+def logged(stack: DeployedStack, function: str, task_id: str) -> list[dict[str, Any]]:
+    """What a function has logged about a task, oldest first."""
+    group = f"/aws/lambda/{stack.outputs['functions'][function]}"
+    events = stack.aws("logs").filter_log_events(logGroupName=group)["events"]
+    lines = (json.loads(event["message"]) for event in events if task_id in event["message"])
+    return [line for line in lines if line.get("task_id") == task_id]
+
+
+def test_a_task_is_stored_worked_on_and_completed_and_its_message_is_gone(stack: DeployedStack) -> None:
+    task = stack.tasks.submit(payload={"simulate": {"workSeconds": 0}, "text": "grüße ☃"}).wait()
+
+    row = stack.store.get(task.task_id)
+    assert row is not None
+    assert (row.status, row.attempts, row.index_class) == (Status.COMPLETED, 1, IndexClass.COMPLETED)
+    assert task.payload == {"simulate": {"workSeconds": 0}, "text": "grüße ☃"}
+    assert task.result == {"workSeconds": 0, "attempt": 1}
+    assert [entry["status"] for entry in task.timeline] == ["SUBMITTED", "PROCESSING", "COMPLETED"]
+    assert row.expires_at_seconds is not None
+    assert row.expires_at_seconds >= row.updated_at // 1000 + 15 * 86_400
+    eventually(lambda: queues_are_empty(stack))
+
+
+def test_a_failed_attempt_is_repeated_after_at_least_the_backoff_it_owes(stack: DeployedStack) -> None:
+    task = stack.tasks.submit(payload={"simulate": {"failAttempts": [1, 2]}}).wait()
+
+    assert (task.status, task.attempts) == ("COMPLETED", 3)
+    failed, begun = times(task, "FAILED_PENDING"), times(task, "PROCESSING")
+    # Base 1 s: the waits lie in [0.5, 1] and [1, 2] seconds.
+    assert milliseconds_between(failed[0], begun[1]) >= 500
+    assert milliseconds_between(failed[1], begun[2]) >= 1000
+
+
+def test_three_failures_end_in_the_dead_letter_queue_where_the_monitor_logs_and_records(stack: DeployedStack) -> None:
+    submitted = stack.tasks.submit(payload={"simulate": {"failAttempts": [1, 2, 3]}, "secret": "hunter2"})
+    submitted.wait()
+    task = eventually(submitted.get, lambda task: task.dead_letters)
+
+    assert (task.status, task.attempts) == ("FAILED_FINAL", 3)
+    [letter] = task.dead_letters
+    assert letter["error"] == "SimulatedFailure: attempt 3 failed"
+    row = eventually(lambda: stack.store.get(task.task_id), lambda row: row and row.index_class is IndexClass.RECORDED)
+    assert row is not None
+    assert row.expires_at_seconds is not None
+    [line] = eventually(lambda: logged(stack, "MonitorDlq", task.task_id))
+    assert (line["message"], line["attempts"], line["error"]) == ("task dead", 3, "SimulatedFailure: attempt 3 failed")
+    eventually(lambda: queues_are_empty(stack))
+    everything = [logged(stack, function, task.task_id) for function in ("SubmitTask", "ProcessTask", "MonitorDlq")]
+    assert all(everything)
+    assert "hunter2" not in json.dumps(everything)
+
+
+def test_a_permanent_error_ends_the_task_at_its_first_attempt(stack: DeployedStack) -> None:
+    submitted = stack.tasks.submit(payload={"simulate": {"permanent": True}})
+    submitted.wait()
+    task = eventually(submitted.get, lambda task: task.dead_letters)
+
+    assert (task.status, task.attempts, task.error) == ("FAILED_FINAL", 1, "PermanentError: told to fail for good")
+
+
+def test_a_poison_message_beside_good_ones_harms_none_and_is_recorded_by_its_own_id(stack: DeployedStack) -> None:
+    sqs = stack.aws("sqs")
+    poison = sqs.send_message(QueueUrl=stack.outputs["queue_url"], MessageBody="{no json")["MessageId"]
+    good = [stack.tasks.submit(payload={"number": number}) for number in range(5)]
+
+    assert [one.wait().status for one in good] == ["COMPLETED"] * 5
+    key = {"PK": {"S": f"M#{poison}"}, "SK": {"S": "D#000000"}}
+    table = stack.outputs["table_name"]
+    stray = eventually(lambda: stack.aws("dynamodb").get_item(TableName=table, Key=key).get("Item"))
+    assert stray is not None
+    assert stray["body"] == {"S": "{no json"}
+    eventually(lambda: queues_are_empty(stack))
+
+
+def test_a_message_without_a_task_changes_nothing_and_is_recorded_as_a_stray(stack: DeployedStack) -> None:
+    ghost = new_id("ghost")
+    body = body_of(Message(ghost, 1))
+    message_id = stack.aws("sqs").send_message(QueueUrl=stack.outputs["queue_url"], MessageBody=body)["MessageId"]
+
+    key = {"PK": {"S": f"M#{message_id}"}, "SK": {"S": "D#000000"}}
+    table = stack.outputs["table_name"]
+    stray = eventually(lambda: stack.aws("dynamodb").get_item(TableName=table, Key=key).get("Item"))
+    assert stray is not None
+    assert stray["reason"] == {"S": "no such task"}
+    assert stack.store.get(ghost) is None
+
+
+def test_a_duplicate_delivery_does_no_work_again(stack: DeployedStack) -> None:
+    task = stack.tasks.submit(payload={}).wait()
+
+    stack.queue.send(Message(task.task_id, 1))
+    stack.queue.send(Message(task.task_id, 1))
+
+    told = eventually(
+        lambda: logged(stack, "ProcessTask", task.task_id),
+        lambda lines: sum(line["message"] == "acknowledged: already COMPLETED" for line in lines) == 2,
+    )
+    assert sum(line["message"] == "task completed" for line in told) == 1
+    assert stack.tasks.get(task.task_id) == task
+
+
+def test_the_same_body_under_the_same_id_is_the_same_task(stack: DeployedStack) -> None:
+    task_id = new_id()
+    first = stack.tasks.submit(payload={"a": 1, "b": 2}, task_id=task_id)
+    again = stack.tasks.submit(payload={"b": 2, "a": 1}, task_id=task_id)
+
+    assert (first.new, again.new) == (True, False)
+    assert again.wait().attempts == 1
+    assert stack.tasks.submit(payload={"a": 1, "b": 2}, task_id=task_id).new is False
+
+
+def test_another_body_under_the_same_id_is_refused_and_leaves_the_task_alone(stack: DeployedStack) -> None:
+    task_id = new_id()
+    stack.tasks.submit(payload={"a": 1}, task_id=task_id)
+
+    with pytest.raises(Conflict, match="another body"):
+        stack.tasks.submit(payload={"a": 2}, task_id=task_id)
+    assert stack.tasks.get(task_id).payload == {"a": 1}
+
+
+def test_a_payload_of_200_kb_comes_back_whole(stack: DeployedStack) -> None:
+    text = "päyload☃" * 11_000
+    task = stack.tasks.submit(payload={"text": text}).wait()
+
+    assert (task.status, task.payload) == ("COMPLETED", {"text": text})
+    items = stack.aws("dynamodb").query(
+        TableName=stack.outputs["table_name"],
+        KeyConditionExpression="PK = :pk",
+        ExpressionAttributeValues={":pk": {"S": partition(task.task_id)}},
+    )["Items"]
+    state, payload = sorted(items, key=lambda item: item["SK"]["S"])
+    assert "payload" not in state
+    # The long payload expires with its task.
+    assert payload["expiresAt"] == state["expiresAt"]
+
+
+def test_a_short_delay_is_kept_by_the_queue(stack: DeployedStack) -> None:
+    task = stack.tasks.submit(payload={}, delay_seconds=2).wait()
+
+    assert milliseconds_between(times(task, "SUBMITTED")[0], times(task, "PROCESSING")[0]) >= 2000
+
+
+def sweep(stack: DeployedStack) -> dict[str, int]:
+    """Run the sweeper now."""
+    answer = stack.aws("lambda").invoke(FunctionName=stack.outputs["functions"]["SweepTasks"])
+    found: dict[str, int] = json.loads(answer["Payload"].read())
+    return found
+
+
+def make_due(stack: DeployedStack, task_id: str) -> None:
+    """Turn the row's clock: a parked task that was due a minute ago."""
+    row = stack.store.get(task_id)
+    assert row is not None
+    assert row.next_attempt_at is not None
+    due = row.created_at - 60_000
+    stack.aws("dynamodb").update_item(
+        TableName=stack.outputs["table_name"],
+        Key={"PK": {"S": partition(task_id)}, "SK": {"S": "A"}},
+        UpdateExpression="SET nextAttemptAt = :due, classSort = :sort",
+        ExpressionAttributeValues={":due": {"N": str(due)}, ":sort": {"S": f"{due:013d}#{task_id}"}},
+    )
+
+
+def test_a_task_due_later_than_sqs_can_delay_is_parked_and_sent_by_the_sweeper_when_due(stack: DeployedStack) -> None:
+    submitted = stack.tasks.submit(payload={}, delay_seconds=3600)
+    row = stack.store.get(submitted.task_id)
+    assert row is not None
+    assert (row.status, row.index_class) == (Status.SUBMITTED, IndexClass.PARKED)
+
+    sweep(stack)
+    assert submitted.get().status == "SUBMITTED"
+
+    make_due(stack, submitted.task_id)
+    sweep(stack)
+    task = submitted.wait()
+    assert (task.status, task.attempts) == ("COMPLETED", 1)
+
+
+def test_a_failed_task_that_asks_for_a_long_wait_is_parked_and_its_message_let_go(stack: DeployedStack) -> None:
+    orders = {"failAttempts": [1], "retryAfterSeconds": 1000}
+    submitted = stack.tasks.submit(payload={"simulate": orders})
+    row = eventually(lambda: stack.store.get(submitted.task_id), lambda row: row and row.attempts and row.parked)
+    assert row is not None
+    assert (row.status, row.message_id) == (Status.FAILED_PENDING, None)
+
+    make_due(stack, submitted.task_id)
+    sweep(stack)
+    task = submitted.wait()
+    assert (task.status, task.attempts) == ("COMPLETED", 2)
+
+
+def test_a_task_whose_message_is_lost_is_sent_again_by_the_sweeper(stack: DeployedStack) -> None:
+    from dataclasses import replace
+
+    lost, now = new_id("lost"), 1_700_000_000_000
+    pattern = stack.store.get(stack.tasks.submit(payload={}).wait().task_id)
+    assert pattern is not None
+    row = replace(
+        pattern,
+        task_id=lost,
+        status=Status.SUBMITTED,
+        index_class=IndexClass.OPEN,
+        attempts=0,
+        created_at=now,
+        updated_at=now,
+        sent_at=now,
+        message_id=None,
+        result=None,
+        timeline=(),
+        expires_at_seconds=None,
+    )
+    stack.store.create(row, "{}", now)
+
+    eventually(lambda: sweep(stack), lambda healed: healed["resent"] or stack.tasks.get(lost).attempts)
+    task = eventually(lambda: stack.tasks.get(lost), lambda task: task.ended)
+    assert (task.status, task.attempts) == ("COMPLETED", 1)
+
+
+def test_the_schedule_runs_the_sweeper_by_itself(stack: DeployedStack) -> None:
+    group = f"/aws/lambda/{stack.outputs['functions']['SweepTasks']}"
+
+    def scheduled() -> list[Any]:
+        events = stack.aws("logs").filter_log_events(logGroupName=group)["events"]
+        lines = [json.loads(event["message"]) for event in events if '"swept"' in event["message"]]
+        return [line for line in lines if line["trigger"] == "aws.events"]
+
+    eventually(scheduled, seconds=90)

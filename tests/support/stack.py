@@ -1,0 +1,121 @@
+"""A deployed stack for tests: made by `python -m bootstrap up`, on a port and in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bootstrap.deploy import client
+from bootstrap.paths import ROOT
+from bootstrap.targets import TARGETS, Place
+from client import TaskClient
+from lambdas.common.queue import TaskQueue
+from lambdas.common.store import TaskStore
+
+FAST = {
+    "FAILURE_RATE": "0",
+    "WORK_SECONDS": "0",
+    "BACKOFF_BASE_SECONDS": "1",
+    "MAX_CONCURRENCY": "2",
+    "PROCESS_TIMEOUT_SECONDS": "10",
+}
+"""Settings under which the same code is quick: two cores, no work, short waits, failures only on order."""
+
+
+@dataclass(frozen=True)
+class DeployedStack:
+    """What tests ask of a running stack."""
+
+    outputs: Mapping[str, Any]
+    folder: Path
+
+    @property
+    def place(self) -> Place:
+        return Place(TARGETS[self.outputs["target"]], self.outputs["region"], self.outputs["endpoint_url"])
+
+    def aws(self, service: str) -> Any:
+        """A client with the rights of a developer."""
+        return client(self.place, service)
+
+    @cached_property
+    def tasks(self) -> TaskClient:
+        return TaskClient(self.outputs["api_url"], self.outputs["api_key"])
+
+    @cached_property
+    def dynamodb(self) -> Any:
+        """Made once: making a client takes longer than a test."""
+        return self.aws("dynamodb")
+
+    @cached_property
+    def store(self) -> TaskStore:
+        return TaskStore(self.dynamodb, self.outputs["table_name"])
+
+    @cached_property
+    def queue(self) -> TaskQueue:
+        return TaskQueue(self.aws("sqs"), self.outputs["queue_url"])
+
+
+def new_id(name: str = "test") -> str:
+    """A task id that no other test uses."""
+    return f"{name}-{uuid.uuid4().hex[:12]}"
+
+
+def bootstrap(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m bootstrap` as a user would, its state kept in `folder`."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment = {**inherited, "LOCAL_DIR": str(folder), **variables}
+    command = [sys.executable, "-m", "bootstrap", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def deploy(folder: Path, target: str = "embedded", port: int | None = None, **variables: str) -> DeployedStack:
+    """`up` with fast settings; fails with everything that it printed."""
+    where = {"TARGET": target, "EDGE_PORT": str(port or free_port())}
+    done = bootstrap(folder, "up", **{**FAST, **where, **variables})
+    assert done.returncode == 0, f"`up` failed:\n{done.stdout}\n{done.stderr}"
+    return DeployedStack(outputs_of(folder, **variables), folder)
+
+
+def outputs_of(folder: Path, **variables: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(bootstrap(folder, "outputs", "--json", **variables).stdout)
+    return found
+
+
+def remove(folder: Path) -> None:
+    """Stop what runs for `folder` and delete it."""
+    done = bootstrap(folder, "clean")
+    assert done.returncode == 0, done.stderr
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def new_folder(tests: Path, name: str) -> Path:
+    """A folder named after this process, so that a later run can tell that its owner is gone."""
+    folder = tests / f"{os.getpid()}-{name}-{uuid.uuid4().hex[:6]}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def remove_leftovers(tests: Path) -> None:
+    """Stop what killed test runs have left behind."""
+    for folder in tests.glob("*-*"):
+        owner = folder.name.split("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            bootstrap(folder, "down")
+            shutil.rmtree(folder, ignore_errors=True)

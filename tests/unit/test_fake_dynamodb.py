@@ -1,0 +1,210 @@
+"""The fake refuses what AWS refuses, also where the emulators are lenient (they take what would fail on AWS)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.support.dynamodb import TABLE, FakeDynamoDB
+from tests.support.expressions import holds, updated
+from tests.support.operators import ExpressionError
+
+KEY = {"PK": {"S": "T#1"}, "SK": {"S": "A"}}
+ROW = {**KEY, "status": {"S": "OPEN"}, "attempts": {"N": "2"}, "log": {"L": []}}
+VALUES: dict[str, Any] = {":one": 1, ":text": "x", ":entry": ["x"], ":none": None, ":set": {"x"}}
+
+BAD_CONDITIONS = {
+    "doubled parentheses": "((#attempts = :one))",
+    "doubled parentheses around a part": "#attempts = :one AND ((#status = :text OR #attempts = :one))",
+    "nothing": "",
+    "half a comparison": "#attempts =",
+    "a value alone": ":one",
+    "an unclosed parenthesis": "(#attempts = :one",
+    "something behind the end": "#attempts = :one #status",
+    "an unknown function": "attribute_type(#status, :text)",
+    "too many operands": "contains(#status, :text, :one)",
+    "a foreign character": "#attempts == :one; #status",
+    "a keyword as an attribute": "AND = :one",
+}
+GOOD_CONDITIONS = (
+    "((#attempts = :one) AND (#status = :text))",
+    "(#attempts = :one OR #status = :text) AND (#attempts = :one)",
+    "((#attempts = :one OR #status = :text) AND (NOT #status = :text))",
+)
+BAD_UPDATES = {
+    "an attribute that is not there": "SET #fresh = #missing",
+    "a sum with an attribute that is not there": "SET #fresh = #missing + :one",
+    "a sum with a text": "SET #attempts = #attempts + :text",
+    "a difference with a text": "SET #attempts = #attempts - :text",
+    "a list appended to a number": "SET #log = list_append(#attempts, :entry)",
+    "a number added to a text": "ADD #status :one",
+    "a list added": "ADD #log :entry",
+    "a set added to a number": "ADD #attempts :set",
+    "the same attribute twice": "SET #status = :text REMOVE #status",
+    "a clause twice": "SET #status = :text SET #attempts = :one",
+    "no clause": "#status = :text",
+    "a clause without an attribute": "REMOVE",
+    "an unfinished call": "SET #log = list_append(#log, :entry",
+}
+
+
+@pytest.mark.parametrize("condition", BAD_CONDITIONS.values(), ids=BAD_CONDITIONS)
+def test_a_condition_that_is_none_is_an_error(condition: str) -> None:
+    with pytest.raises(ExpressionError):
+        holds(condition, {}, VALUES)
+
+
+@pytest.mark.parametrize("condition", GOOD_CONDITIONS)
+def test_parentheses_that_group_are_no_error(condition: str) -> None:
+    assert holds(condition, {"attempts": 1, "status": "x"}, {":one": 1, ":text": "x"}) is ("NOT" not in condition)
+
+
+@pytest.mark.parametrize("update", BAD_UPDATES.values(), ids=BAD_UPDATES)
+def test_an_update_that_cannot_be_carried_out_is_an_error(update: str) -> None:
+    with pytest.raises(ExpressionError):
+        updated(update, {"status": "OPEN", "attempts": 2, "log": []}, VALUES)
+
+
+def test_an_update_leaves_the_row_it_was_given_alone() -> None:
+    row = {"log": ["first"], "ids": {"a"}}
+    assert updated("SET #log = list_append(#log, :entry) ADD #ids :set", row, VALUES) == {
+        "log": ["first", "x"],
+        "ids": {"a", "x"},
+    }
+    assert row == {"log": ["first"], "ids": {"a"}}
+
+
+def test_a_bare_word_is_an_attribute_and_a_name_is_looked_up() -> None:
+    assert holds("status = :text AND #s = :text", {"status": "x"}, VALUES, {"#s": "status"})
+
+
+def _update(**more: Any) -> Callable[[FakeDynamoDB], object]:
+    return lambda client: client.update_item(TableName=TABLE, Key=KEY, **more)
+
+
+def _put(item: dict[str, Any], **more: Any) -> Callable[[FakeDynamoDB], object]:
+    return lambda client: client.put_item(TableName=TABLE, Item=item, **more)
+
+
+def _query(**more: Any) -> Callable[[FakeDynamoDB], object]:
+    return lambda client: client.query(TableName=TABLE, ExpressionAttributeValues={":x": {"S": "x"}}, **more)
+
+
+def _batch(count: int, name: str) -> Callable[[FakeDynamoDB], object]:
+    keys = [{"PK": {"S": name.format(number)}, "SK": {"S": "A"}} for number in range(count)]
+    return lambda client: client.batch_get_item(RequestItems={TABLE: {"Keys": keys}})
+
+
+def _transaction(*items: dict[str, Any]) -> Callable[[FakeDynamoDB], object]:
+    puts = [{"Put": {"TableName": TABLE, "Item": item}} for item in items]
+    return lambda client: client.transact_write_items(TransactItems=puts)
+
+
+ONE = {":one": {"N": "1"}}
+INVALID = {
+    "a value that is given and not used": _update(
+        UpdateExpression="SET a = :one", ExpressionAttributeValues={**ONE, ":two": {"N": "2"}}
+    ),
+    "a value that is used and not given": _update(
+        UpdateExpression="SET a = :one, b = :two", ExpressionAttributeValues=ONE
+    ),
+    "a name that is given and not used": _update(
+        UpdateExpression="SET a = :one", ExpressionAttributeValues=ONE, ExpressionAttributeNames={"#a": "a"}
+    ),
+    "a name that is used and not given": _update(
+        UpdateExpression="SET #a = :one", ExpressionAttributeValues=ONE, ExpressionAttributeNames={"#b": "b"}
+    ),
+    "no names where one is used": _put(ROW, ConditionExpression="attribute_not_exists(#PK)"),
+    "names without an expression": _put(ROW, ExpressionAttributeNames={"#a": "a"}),
+    "empty values": _put(ROW, ConditionExpression="attribute_not_exists(PK)", ExpressionAttributeValues={}),
+    "a condition that is none": _put(ROW, ConditionExpression="((attribute_not_exists(PK)))"),
+    "an update of the key": _update(UpdateExpression="SET SK = :one", ExpressionAttributeValues={":one": {"S": "B"}}),
+    "an update of an index key to a number": _update(
+        UpdateExpression="SET classSort = :one", ExpressionAttributeValues=ONE
+    ),
+    "a key that is a number": _put({**ROW, "SK": {"N": "1"}}),
+    "no sort key": _put({"PK": {"S": "T#1"}}),
+    "a set with nothing in it": _put({**ROW, "ids": {"SS": []}}),
+    "a query without the partition key": _query(KeyConditionExpression="SK = :x"),
+    "a query by another attribute": _query(KeyConditionExpression="PK = :x AND kind = :x"),
+    "a consistent read of an index": _query(
+        KeyConditionExpression="classShard = :x", IndexName="by-class", ConsistentRead=True
+    ),
+    "101 keys at once": _batch(101, "T#{}"),
+    "no keys": _batch(0, "T#{}"),
+    "a key twice": _batch(2, "T#1"),
+    "an item twice in a transaction": _transaction(ROW, ROW),
+}
+
+
+@pytest.mark.parametrize("call", INVALID.values(), ids=INVALID)
+def test_a_call_that_aws_does_not_allow_is_refused_and_changes_nothing(call: Callable[[FakeDynamoDB], object]) -> None:
+    client = FakeDynamoDB()
+    client.put_item(TableName=TABLE, Item=ROW)
+    with pytest.raises(ClientError) as error:
+        call(client)
+    assert error.value.response["Error"]["Code"] == "ValidationException"
+    assert client.get_item(TableName=TABLE, Key=KEY) == {"Item": ROW}
+
+
+def test_another_table_is_not_there() -> None:
+    with pytest.raises(ClientError, match="ResourceNotFoundException"):
+        FakeDynamoDB().get_item(TableName="other", Key=KEY)
+
+
+@pytest.mark.parametrize(("asked", "shown"), [({"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}, True), ({}, False)])
+def test_a_refused_write_shows_the_old_item_only_when_asked_to(asked: dict[str, str], shown: bool) -> None:
+    client = FakeDynamoDB()
+    client.put_item(TableName=TABLE, Item=ROW)
+    put: dict[str, Any] = {"TableName": TABLE, "Item": KEY, "ConditionExpression": "attribute_not_exists(PK)", **asked}
+    with pytest.raises(ClientError) as alone:
+        client.put_item(**put)
+    assert alone.value.response["Error"]["Code"] == "ConditionalCheckFailedException"
+    assert alone.value.response.get("Item") == (ROW if shown else None)
+    beside = {"TableName": TABLE, "Item": {**KEY, "SK": {"S": "P"}}}
+    with pytest.raises(ClientError) as together:
+        client.transact_write_items(TransactItems=[{"Put": put}, {"Put": beside}])
+    response: Any = together.value.response
+    assert response["Error"]["Code"] == "TransactionCanceledException"
+    first, second = response["CancellationReasons"]
+    assert (first["Code"], first.get("Item"), second) == (
+        "ConditionalCheckFailed",
+        ROW if shown else None,
+        {"Code": "None"},
+    )
+
+
+def test_a_transaction_under_the_same_token_counts_once_and_another_under_it_is_refused() -> None:
+    client = FakeDynamoDB()
+
+    def put(item: dict[str, Any]) -> None:
+        client.transact_write_items(
+            TransactItems=[{"Put": {"TableName": TABLE, "Item": item}}], ClientRequestToken="token"
+        )
+
+    put(ROW)
+    client.delete_item(TableName=TABLE, Key=KEY)
+    put(ROW)
+    assert client.get_item(TableName=TABLE, Key=KEY) == {}
+    with pytest.raises(ClientError, match="IdempotentParameterMismatchException"):
+        put({**ROW, "attempts": {"N": "3"}})
+
+
+def test_what_the_fake_does_not_know_is_an_error_and_never_ignored() -> None:
+    with pytest.raises(AssertionError, match="FilterExpression"):
+        _query(KeyConditionExpression="PK = :x", FilterExpression="a = :x")(FakeDynamoDB())
+
+
+def test_updates_from_several_threads_are_all_counted() -> None:
+    client = FakeDynamoDB()
+    add = _update(UpdateExpression="ADD attempts :one", ExpressionAttributeValues=ONE)
+    threads = [threading.Thread(target=lambda: [add(client) for _ in range(50)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert client.get_item(TableName=TABLE, Key=KEY)["Item"]["attempts"] == {"N": "200"}

@@ -1,0 +1,156 @@
+"""Lambda packages: the same bytes for the same content, whoever builds them and when."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from bootstrap import package
+from bootstrap.paths import ROOT
+
+CONTENT = {"b.py": b"b = 1\n", "a/__init__.py": b"", "a/x.py": b"x = 1\n" * 1000}
+BUILD = (
+    "import json; from bootstrap import package; "
+    "print(json.dumps({p.function: [p.key, str(p.path)] for p in package.build_all()}))"
+)
+
+Built = dict[str, tuple[str, Path]]
+
+
+def a_checkout(folder: Path) -> Path:
+    """A checkout of its own, with an empty cache but for the unpacked dependencies, which take a while."""
+    for name in ("bootstrap", "lambdas"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(package.LOCK, folder)
+    cache = folder / ".local" / "cache"
+    cache.mkdir(parents=True)
+    (cache / "lambda-dependencies").symlink_to(package.install_dependencies().parent)
+    return folder
+
+
+def build(checkout: Path) -> Built:
+    """Function -> object key and zip file, built by a process of its own."""
+    done = subprocess.run([sys.executable, "-c", BUILD], cwd=checkout, capture_output=True, text=True, check=True)
+    return {function: (key, Path(path)) for function, (key, path) in json.loads(done.stdout).items()}
+
+
+def keys(built: Built) -> dict[str, str]:
+    return {function: key for function, (key, _) in built.items()}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return build(a_checkout(tmp_path_factory.mktemp("built")))
+
+
+def test_another_checkout_with_other_times_and_modes_builds_the_same_bytes(built: Built, tmp_path: Path) -> None:
+    checkout = a_checkout(tmp_path)
+    for number, path in enumerate(sorted((checkout / "lambdas").rglob("*.py"))):
+        os.utime(path, (1_000_000_000 + number, 1_000_000_000 + number))
+        path.chmod(0o600)
+    again = build(checkout)
+    assert keys(again) == keys(built)
+    assert {f: path.read_bytes() for f, (_, path) in again.items()} == {
+        f: path.read_bytes() for f, (_, path) in built.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "functions"),
+    [
+        ("lambdas/common/ids.py", set(package.PACKAGES)),
+        ("lambdas/sweep_tasks/sweep.py", {"SweepTasks"}),
+        ("lambdas/process_task/kinds/simulated.py", {"ProcessTask", "SubmitTask"}),
+    ],
+)
+def test_a_changed_file_changes_the_key_of_the_packages_that_hold_it_and_of_no_other(
+    changed: str, functions: set[str], built: Built, tmp_path: Path
+) -> None:
+    checkout = a_checkout(tmp_path)
+    with (checkout / changed).open("a") as file:
+        file.write("# changed\n")
+    after = build(checkout)
+    assert {function for function, key in keys(after).items() if key != built[function][0]} == functions
+
+
+def test_there_is_a_package_for_every_function_of_the_template(built: Built) -> None:
+    template = (ROOT / "bootstrap" / "app.yaml").read_text()
+    assert set(built) == set(package.PACKAGES)
+    assert all(f"!Ref {function}Package" in template for function in built)
+    assert template.count("AWS::Serverless::Function") == len(built)
+
+
+@pytest.mark.parametrize("function", sorted(package.PACKAGES))
+def test_a_package_holds_its_own_code_the_shared_code_and_the_dependencies(function: str, built: Built) -> None:
+    names = _names(built, function)
+    own = package.PACKAGES[function][0]
+    wanted = {f"{own}/handler.py", f"{own}/__init__.py", "lambdas/__init__.py", "lambdas/common/task.py"}
+    assert wanted <= names
+    assert {"aws_lambda_powertools", "fastjsonschema"} <= {name.split("/")[0] for name in names}
+
+
+@pytest.mark.parametrize("function", sorted(package.PACKAGES))
+def test_a_package_holds_no_metadata_no_compiled_code_no_sdk_and_no_other_handler(function: str, built: Built) -> None:
+    names = _names(built, function)
+    parts = {part for name in names for part in name.split("/")}
+    assert not {part for part in parts if part.endswith((".dist-info", ".pyc", ".so"))}
+    assert not parts & {"__pycache__", "bin", "boto3", "botocore", "bootstrap", "tests"}
+    own = package.PACKAGES[function][0]
+    assert {name for name in names if name.endswith("/handler.py") and name.startswith("lambdas/")} == {
+        f"{own}/handler.py"
+    }
+
+
+@pytest.mark.parametrize("function", sorted(package.PACKAGES))
+def test_every_entry_has_the_fixed_date_and_mode_and_names_are_sorted(function: str, built: Built) -> None:
+    with zipfile.ZipFile(built[function][1]) as archive:
+        entries = archive.infolist()
+    assert {(entry.date_time, entry.external_attr >> 16, entry.create_system) for entry in entries} == {
+        ((1980, 1, 1, 0, 0, 0), 0o644, 3)
+    }
+    names = [entry.filename for entry in entries]
+    assert names == sorted(names)
+
+
+@pytest.mark.parametrize("function", sorted(package.PACKAGES))
+def test_the_key_is_the_hash_of_what_is_inside(function: str, built: Built) -> None:
+    key, path = built[function]
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    assert key == f"{function}/{package.content_hash(content)}.zip"
+
+
+def test_the_order_in_which_files_are_found_does_not_matter(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.zip", tmp_path / "two.zip"
+    backwards = dict(reversed(CONTENT.items()))
+    package.write_zip(one, CONTENT)
+    package.write_zip(two, backwards)
+    assert one.read_bytes() == two.read_bytes()
+    assert package.content_hash(CONTENT) == package.content_hash(backwards)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {**CONTENT, "b.py": b"b = 2\n"},
+        {**CONTENT, "c.py": b""},
+        {"b.py": b"b = 1\n", "a/__init__.py": b""},
+        {**CONTENT, "a/__init__.py": CONTENT["b.py"], "b.py": b""},
+        {"b.pyb = 1\n": b"", "a/__init__.py": b"", "a/x.py": CONTENT["a/x.py"]},
+    ],
+    ids=["bytes", "a further file", "a file less", "bytes swapped", "bytes in the name"],
+)
+def test_other_content_has_another_hash(other: dict[str, bytes]) -> None:
+    assert package.content_hash(other) != package.content_hash(CONTENT)
+
+
+def _names(built: Built, function: str) -> set[str]:
+    with zipfile.ZipFile(built[function][1]) as archive:
+        return set(archive.namelist())

@@ -1,0 +1,287 @@
+"""What the sweeper heals, and what it leaves alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from lambdas.common import transitions
+from lambdas.common.dead_letters import Recorder
+from lambdas.common.task import SHARDS, Claim, IndexClass, Message, Status, Task, shard_of
+from lambdas.sweep_tasks.sweep import PAGE_SIZE, PAGES_PER_SHARD, Healed, Sweeper
+from tests.support.dynamodb import FakeDynamoDB, task_store
+from tests.support.faults import Between
+from tests.support.queue import FakeQueue
+from tests.support.tasks import NOW, SECOND, TASK_ID, Clock, Tokens, a_task, dead, planted, processing, waiting
+
+RESEND_AFTER_MS = 900 * SECOND
+RETENTION_SECONDS = 30 * 86_400
+MESSAGE = Message(TASK_ID, 1)
+
+
+class World:
+    def __init__(self) -> None:
+        self.client = FakeDynamoDB()
+        self.store = task_store(self.client)
+        self.queue = FakeQueue()
+        self.clock = Clock()
+        self.complaints: list[tuple[str, str]] = []
+
+    def sweep(self, time_left: Callable[[], bool] = lambda: True, client: object = None) -> Healed:
+        store = task_store(client or self.client)
+        recorder = Recorder(store, RETENTION_SECONDS, self.clock, Tokens())
+        sweeper = Sweeper(store, self.queue, recorder, RESEND_AFTER_MS, self.clock, self._complain)
+        return sweeper.sweep(time_left)
+
+    def row(self, task_id: str = TASK_ID) -> Task:
+        row = self.store.get(task_id)
+        assert row is not None
+        return row
+
+    def _complain(self, task: Task, error: Exception) -> None:
+        self.complaints.append((task.task_id, type(error).__name__))
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+# Lost messages. -------------------------------------------------------------------------------------------------------
+
+SILENT = {
+    "submitted": a_task(),
+    "submitted to run soon": a_task(sent_at=NOW - 9 * SECOND, next_attempt_at=NOW),
+    "failed and due": waiting(sent_at=NOW - 9 * SECOND, next_attempt_at=NOW),
+    "its worker died": processing(sent_at=NOW - 9 * SECOND, lease_until=NOW),
+    "its last worker died": processing(sent_at=NOW - 9 * SECOND, lease_until=NOW, attempts=3),
+}
+
+
+@pytest.mark.parametrize("row", SILENT.values(), ids=SILENT)
+def test_a_task_that_is_silent_for_too_long_is_sent_again(row: Task, world: World) -> None:
+    planted(world.store, row)
+    world.clock.advance(RESEND_AFTER_MS)
+    assert world.sweep() == Healed(examined=1)
+    world.clock.advance(1)
+    assert world.sweep() == Healed(examined=1, resent=1)
+    assert world.queue.sent == [(MESSAGE, 0)]
+    assert (world.row().sent_at, world.row().sends, world.row().message_id) == (world.clock.at, 1, None)
+    assert world.row().status is row.status
+
+
+def test_each_resend_waits_longer_until_somebody_claims_the_task(world: World) -> None:
+    planted(world.store, a_task())
+    moments = list(_resends(world, hours=24))
+    # 15 minutes, then four times as long each, at most twelve hours; looked at once a minute.
+    assert moments == [16, 77, 318, 1039]
+
+
+def test_a_claim_ends_the_growing_of_the_waits(world: World) -> None:
+    planted(world.store, a_task(sends=3))
+    claimed = world.store.apply(transitions.claim(Claim(MESSAGE, "message-1", "worker", NOW, NOW + SECOND)))
+    assert isinstance(claimed, Task)
+    world.store.apply(transitions.retry(claimed, NOW, "Oops", NOW))
+    world.clock.at = NOW + RESEND_AFTER_MS + 1
+    assert world.sweep().resent == 1
+
+
+def test_a_message_belongs_to_the_generation_of_the_row(world: World) -> None:
+    planted(world.store, a_task(generation=3))
+    world.clock.advance(RESEND_AFTER_MS + 1)
+    world.sweep()
+    assert world.queue.sent == [(Message(TASK_ID, 3), 0)]
+
+
+def test_of_two_sweepers_one_sends(world: World) -> None:
+    planted(world.store, a_task())
+    world.clock.advance(RESEND_AFTER_MS + 1)
+    other: list[Healed] = []
+    racing = Between(world.client, "update_item", lambda: other.append(world.sweep()))
+    assert (world.sweep(client=racing).resent, other[0].resent) == (0, 1)
+    assert len(world.queue.sent) == 1
+
+
+def test_a_task_that_is_claimed_while_it_is_swept_is_not_sent(world: World) -> None:
+    planted(world.store, a_task())
+    world.clock.advance(RESEND_AFTER_MS + 1)
+    claim = transitions.claim(Claim(MESSAGE, "message-1", "worker", world.clock.at, world.clock.at + 30 * SECOND))
+    racing = Between(world.client, "update_item", lambda: world.store.apply(claim))
+    assert world.sweep(client=racing).resent == 0
+    assert (world.queue.sent, world.row().message_id) == ([], "message-1")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        a_task(status=Status.COMPLETED, index_class=IndexClass.COMPLETED),
+        a_task(status=Status.CANCELLED, index_class=IndexClass.CANCELLED),
+        dead(index_class=IndexClass.RECORDED),
+    ],
+    ids=["completed", "cancelled", "dead and recorded"],
+)
+def test_a_task_that_has_ended_is_not_even_looked_at(row: Task, world: World) -> None:
+    planted(world.store, row)
+    world.clock.advance(1000 * RESEND_AFTER_MS)
+    assert world.sweep() == Healed()
+    assert world.row() == row
+
+
+# Parked tasks. --------------------------------------------------------------------------------------------------------
+
+
+def test_a_parked_task_is_sent_when_it_is_due_and_not_before(world: World) -> None:
+    due = NOW + 3_600 * SECOND
+    planted(world.store, waiting(index_class=IndexClass.PARKED, next_attempt_at=due, message_id=None))
+    world.clock.at = due - 1
+    assert world.sweep() == Healed()
+    world.clock.at = due
+    assert world.sweep() == Healed(examined=2, unparked=1), "once as parked, then once as open"
+    assert world.queue.sent == [(MESSAGE, 0)]
+    assert (world.row().index_class, world.row().sent_at, world.row().status) == (
+        IndexClass.OPEN,
+        due,
+        Status.FAILED_PENDING,
+    )
+    assert world.sweep().unparked == 0
+
+
+def test_a_task_that_was_unparked_can_be_claimed(world: World) -> None:
+    due = NOW + 3_600 * SECOND
+    planted(world.store, a_task(index_class=IndexClass.PARKED, next_attempt_at=due))
+    world.clock.at = due
+    world.sweep()
+    claim = transitions.claim(Claim(MESSAGE, "message-1", "worker", due, due + 30 * SECOND))
+    assert isinstance(world.store.apply(claim), Task)
+
+
+def test_an_unpark_whose_message_is_lost_is_healed_as_a_lost_message(world: World) -> None:
+    planted(world.store, a_task(index_class=IndexClass.PARKED, next_attempt_at=NOW))
+    world.queue.failure = ConnectionError()
+    assert (world.sweep().failed, world.complaints) == (1, [(TASK_ID, "ConnectionError")])
+    world.queue.failure = None
+    # The mark counts as a re-send, so that the wait is four times as long.
+    world.clock.at = NOW + 4 * RESEND_AFTER_MS
+    assert world.sweep().resent == 0
+    world.clock.advance(1)
+    assert world.sweep().resent == 1
+    assert world.queue.sent == [(MESSAGE, 0)]
+
+
+# Dead tasks. ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_dead_task_that_nobody_recorded_is_recorded_after_a_quarter_of_an_hour(world: World) -> None:
+    planted(world.store, dead())
+    world.clock.at = NOW + 15 * 60 * SECOND
+    assert world.sweep() == Healed(examined=1)
+    world.clock.advance(1)
+    assert world.sweep() == Healed(examined=1, recorded=1)
+    found = world.store.find(TASK_ID)
+    assert found is not None
+    assert found.task.index_class is IndexClass.RECORDED
+    assert [(letter.error, letter.message_id, letter.receives) for letter in found.dead_letters] == [
+        ("Oops: it failed", "message-1", 0)
+    ]
+    assert world.queue.sent == []
+
+
+def test_a_dead_task_without_a_message_is_recorded_too(world: World) -> None:
+    planted(world.store, dead(message_id=None))
+    world.clock.at = NOW + 15 * 60 * SECOND + 1
+    assert world.sweep().recorded == 1
+    found = world.store.find(TASK_ID)
+    assert found is not None
+    assert [letter.message_id for letter in found.dead_letters] == ["none"]
+
+
+# Bounds. --------------------------------------------------------------------------------------------------------------
+
+
+def test_one_task_that_cannot_be_healed_keeps_no_other_from_it(world: World) -> None:
+    names = _of_shard(0, 3)
+    for name in names:
+        planted(world.store, a_task(task_id=name))
+    world.clock.advance(RESEND_AFTER_MS + 1)
+
+    def broken() -> None:
+        raise ConnectionError
+
+    healed = world.sweep(client=Between(world.client, "update_item", broken))
+    assert (healed.examined, healed.resent, healed.failed) == (3, 2, 1)
+    assert world.complaints == [(min(names), "ConnectionError")]
+
+
+def test_a_run_that_finds_nothing_to_heal_writes_nothing(world: World) -> None:
+    planted(world.store, a_task())
+
+    def written() -> None:
+        raise AssertionError
+
+    client: object = world.client
+    for operation in ("put_item", "update_item", "delete_item"):
+        client = Between(client, operation, written)
+    assert world.sweep(client=client) == Healed(examined=1)
+
+
+def test_every_shard_is_swept(world: World) -> None:
+    names = [_of_shard(shard, 1)[0] for shard in range(SHARDS)]
+    for name in names:
+        planted(world.store, a_task(task_id=name))
+    world.clock.advance(RESEND_AFTER_MS + 1)
+    assert world.sweep().resent == SHARDS
+    assert {message.task_id for message, _ in world.queue.sent} == set(names)
+
+
+BOUND = PAGE_SIZE * PAGES_PER_SHARD
+
+
+def test_a_run_looks_at_so_many_tasks_of_a_shard_the_next_goes_on_behind_them_and_the_last_wraps(world: World) -> None:
+    names = _of_shard(0, BOUND + 5)
+    for number, name in enumerate(names):
+        planted(world.store, a_task(task_id=name, created_at=NOW + number))
+    assert [world.sweep().examined for _ in range(3)] == [BOUND, 5, BOUND]
+    world.clock.advance(RESEND_AFTER_MS + 1)
+    assert [world.sweep().resent, world.sweep().resent] == [5, BOUND]
+    assert {message.task_id for message, _ in world.queue.sent} == set(names)
+
+
+def test_a_run_without_time_begins_no_page_and_forgets_no_place(world: World) -> None:
+    planted(world.store, a_task(task_id=_of_shard(0, 1)[0]))
+    world.store.set_cursor("O#0", "0")
+    assert world.sweep(time_left=lambda: False) == Healed()
+    assert world.store.cursor("O#0") == "0"
+
+
+def test_a_run_that_runs_out_of_time_is_gone_on_with_where_it_stopped(world: World) -> None:
+    names = _of_shard(0, PAGE_SIZE + 1)
+    for number, name in enumerate(names):
+        planted(world.store, a_task(task_id=name, created_at=NOW + number))
+    # The first page is of parked tasks, the second of open ones.
+    answers = iter([True, True])
+    assert world.sweep(time_left=lambda: next(answers, False)).examined == PAGE_SIZE
+    assert world.sweep().examined == 1
+
+
+def test_parked_tasks_that_are_due_are_found_behind_any_number_of_others(world: World) -> None:
+    """They are sorted by their due time, so that those to come stand behind them."""
+    due, *later = _of_shard(0, PAGE_SIZE + 1)
+    for name in later:
+        planted(world.store, a_task(task_id=name, index_class=IndexClass.PARKED, next_attempt_at=NOW + SECOND))
+    planted(world.store, a_task(task_id=due, index_class=IndexClass.PARKED, next_attempt_at=NOW))
+    assert world.sweep().unparked == 1
+    assert world.queue.sent == [(Message(due, 1), 0)]
+
+
+def _of_shard(shard: int, count: int) -> list[str]:
+    names = (f"task-{number}" for number in range(100_000))
+    return [name for name, _ in zip((n for n in names if shard_of(n) == shard), range(count), strict=False)]
+
+
+def _resends(world: World, hours: int) -> Iterator[int]:
+    """The minutes at which a sweep sent anew."""
+    for minute in range(hours * 60):
+        world.clock.at = NOW + minute * 60 * SECOND
+        if world.sweep().resent:
+            yield minute
