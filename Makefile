@@ -8,14 +8,14 @@ RUN := .venv/run-$(shell sha256sum requirements.lock 2>/dev/null | cut -c1-12)
 DEV := .venv/dev-$(shell sha256sum requirements-dev.lock 2>/dev/null | cut -c1-12)
 # Two workers, one per core; the tests of one deployed stack stay together.
 PYTEST := $(PY) -m pytest -n 2 --dist loadgroup
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r
+PIP := $(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r
 export PYTHONUNBUFFERED := 1
 ifneq ($(wildcard .env),)
 include .env
 export
 endif
 
-.PHONY: help up demo test logs status down test-unit test-integration load destroy outputs check fmt clean lock deploy-aws
+.PHONY: help up demo test logs status down test-unit test-integration load destroy outputs check fmt clean lock deploy-aws localstack-image
 
 ##@ Every day
 up: $(RUN) ## start a local AWS and deploy to it (TARGET=embedded or localstack)
@@ -50,10 +50,13 @@ check: $(DEV) ## what CI checks: lint, format, types, templates, compose file
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+	@$(PY) -m mypy --config-file docker/localstack/plugin/pyproject.toml docker/localstack/plugin/src
 	@.venv/bin/cfn-lint bootstrap/storage.yaml bootstrap/app.yaml
 	@if docker compose version >/dev/null 2>&1; then docker compose config --quiet; else echo "docker compose is not here: docker-compose.yml not checked"; fi
 fmt: $(DEV) ## format the code and fix what can be fixed
 	@$(PY) -m ruff format . && $(PY) -m ruff check --fix .
+localstack-image: ## build our own LocalStack image: no registry, no docker.sock (TEST=1 runs its tests)
+	@$(PYTHON) scripts/localstack_image.py $(if $(TEST),--test)
 lock: $(DEV) ## resolve the lock files anew from pyproject.toml
 	@$(PY) -m scripts.lock
 clean: $(RUN) ## stop the local AWS and forget everything local

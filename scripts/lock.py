@@ -1,4 +1,4 @@
-"""Resolve the lock files anew from pyproject.toml: every file with hashes, none with the host of an index."""
+"""Resolve the lock files anew: every file with hashes, none with the host of an index."""
 
 from __future__ import annotations
 
@@ -9,38 +9,22 @@ from collections.abc import Mapping
 from bootstrap.paths import ROOT
 
 LOCKS: Mapping[str, tuple[str, ...]] = {
-    "requirements.lock": ("pyproject.toml",),
-    "requirements-dev.lock": ("pyproject.toml", "--extra", "dev", "--group", "lambda"),
-    "requirements-lambda.lock": ("--group", "lambda"),
-    "requirements-embedded.lock": ("--group", "embedded"),
+    "requirements.lock": ("3.11", "pyproject.toml"),
+    "requirements-dev.lock": ("3.11", "pyproject.toml", "--extra", "dev", "--group", "lambda"),
+    "requirements-lambda.lock": ("3.11", "--group", "lambda"),
+    "requirements-embedded.lock": ("3.11", "--group", "embedded"),
+    "docker/localstack/tests.lock": ("3.13", "docker/localstack/tests.in"),
 }
-"""`requirements-dev` holds the Lambdas' dependencies too, since the unit tests import their code."""
+"""File -> least Python, then sources. `requirements-dev` holds the Lambdas' dependencies too, since the unit tests
+import their code. The two other locks of the image follow LocalStack's release: their sources say how."""
 
-OPTIONS = (
-    "--universal",
-    "--python-version",
-    "3.11",
-    "--generate-hashes",
-    "--no-emit-index-url",
-    "--no-emit-find-links",
-)
+COMPILE = (sys.executable, "-m", "uv", "pip", "compile", "--universal", "--generate-hashes", "--no-header", "--quiet")
+NO_HOSTS = ("--no-emit-index-url", "--no-emit-find-links")
 
 
 def main() -> int:
-    for name, sources in LOCKS.items():
-        command = [
-            sys.executable,
-            "-m",
-            "uv",
-            "pip",
-            "compile",
-            *sources,
-            *OPTIONS,
-            "--no-header",
-            "--quiet",
-            "-o",
-            name,
-        ]
+    for name, (python, *sources) in LOCKS.items():
+        command = [*COMPILE, *NO_HOSTS, "--python-version", python, *sources, "--output-file", name]
         if subprocess.run(command, cwd=ROOT, check=False).returncode:
             return 1
         print(f"{name} resolved")

@@ -1,0 +1,3 @@
+from localstack_process_lambda.supervisor import main
+
+main()
