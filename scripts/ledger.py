@@ -62,7 +62,7 @@ class Ledger:
         found = []
         for task in self.tasks.values():
             if task.status is Status.FAILED_FINAL:
-                kept = store.find(task.task_id)
+                kept = store.find(task.task_id, task.updated_at)
                 letters = [x for x in kept.dead_letters if x.generation == task.generation] if kept else []
                 found.append(DeadTask(task, len(letters), letters[0].error if letters else task.error or "unknown"))
         return found

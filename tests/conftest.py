@@ -18,7 +18,7 @@ from tests.support.stack import DeployedStack
 
 TESTS = ROOT / ".local" / "tests"
 BACKENDS = ("embedded", "localstack")
-ON_BACKENDS = ("stack", "table")
+ON_BACKENDS = ("stack", "table", "own")
 """Fixtures whose parameter names a backend."""
 NEEDS = (
     "needs(capability): skipped on a target that lacks this capability (bootstrap/targets.py), and listed at the end"
@@ -42,11 +42,21 @@ def embedded_stack() -> Iterator[DeployedStack]:
 @pytest.fixture(scope="session")
 def localstack_stack() -> Iterator[DeployedStack]:
     """On LocalStack in a container."""
+    with local_aws("localstack") as port, _deployed("localstack", port) as stack:
+        yield stack
+
+
+@contextmanager
+def local_aws(backend: str) -> Iterator[int | None]:
+    """The port of a LocalStack container of its own; None for the embedded AWS, which `up` starts itself."""
+    if backend == "embedded":
+        yield None
+        return
     image, why = _image()
     if image is None:
         pytest.skip(why)
-    with localstack.container(image) as port, _deployed("localstack", port) as stack:
-        yield stack
+    with localstack.container(image) as port:
+        yield port
 
 
 @contextmanager

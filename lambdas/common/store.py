@@ -88,8 +88,11 @@ class TaskStore:
                     yield rows.task_of(_plain(item))
                 pending = response.get("UnprocessedKeys")
 
-    def find(self, task_id: str) -> Found | None:
-        """The task, its payload and its dead letters, in one consistent read."""
+    def find(self, task_id: str, now: int) -> Found | None:
+        """The task, its payload and its dead letters, in one consistent read; None when it is gone or has expired.
+
+        DynamoDB deletes the items of an expired task within days, and in any order.
+        """
         response = self._client.query(
             TableName=self._table,
             KeyConditionExpression="PK = :pk",
@@ -100,6 +103,8 @@ class TaskStore:
         if rows.STATE not in items:
             return None
         task = rows.task_of(items[rows.STATE])
+        if task.expired(now):
+            return None
         payload = task.payload if task.payload is not None else items[rows.PAYLOAD]["payload"]
         letters = (rows.dead_letter_of(row) for sort, row in items.items() if sort.startswith("D#"))
         of_this_life = tuple(letter for letter in letters if letter.recorded_at >= task.created_at)

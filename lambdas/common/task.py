@@ -119,6 +119,9 @@ class Task:
     def lease_over(self, now: int) -> bool:
         return self.lease_until is None or self.lease_until < now
 
+    def expired(self, now: int) -> bool:
+        return self.expires_at_seconds is not None and self.expires_at_seconds < now // 1000
+
     def silent_since(self) -> int:
         """The latest moment at which somebody was known to act on this task, or was due to."""
         return max(self.sent_at, self.lease_until or 0, self.next_attempt_at or 0)
@@ -249,8 +252,15 @@ DeadMessageDecision = Record | Drop | HandBack | Stray | Bury
 
 
 def for_dead_message(row: Task | None, message: Message, message_id: str, now: int) -> DeadMessageDecision:
+    """Decide by the row.
+
+    Raises:
+        UnknownVersion: a newer deployment wrote the row.
+    """
     if row is None:
         return Stray("no such task")
+    if row.version > VERSION:
+        raise UnknownVersion(f"row version {row.version}, this code knows {VERSION}")
     if message.generation > row.generation:
         return Stray("newer generation than the row")
     if message.generation < row.generation:

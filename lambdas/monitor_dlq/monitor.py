@@ -101,8 +101,8 @@ class Monitor:
             case HandBack(), Task() as task:
                 return self._hand_back(task, dead.message_id, now)
             case Record(), Task() as task:
-                self.recorder.record(task, dead.message_id, dead.receives, dead.source_queue_arn)
-                return Handled("task dead", task)
+                recorded = self.recorder.record(task, dead.message_id, dead.receives, dead.source_queue_arn)
+                return Handled("task dead" if isinstance(recorded, Task) else "recorded before", task)
         raise AssertionError(f"no rule for {decision}")
 
     def _hand_back(self, task: Task, message_id: str, now: int) -> Handled | None:

@@ -56,7 +56,7 @@ def _route(event: Mapping[str, Any]) -> Response:
 
 
 def _get(task_id: str) -> Response:
-    found = parts().store.find(task_id) if 0 < len(task_id.encode(errors="replace")) <= 128 else None
+    found = parts().store.find(task_id, aws.now_ms()) if 0 < len(task_id.encode(errors="replace")) <= 128 else None
     if found is None:
         raise HttpError(404, "no_such_task", "There is no task with this id, or it has expired.")
     document, raw = task_view(found)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from lambdas.common import transitions
 from lambdas.common.store import Page, Refused, message_of
-from lambdas.common.task import SHARDS, IndexClass, Message, Task, class_sort, resend_due_at
+from lambdas.common.task import SHARDS, VERSION, IndexClass, Message, Task, class_sort, resend_due_at
 from lambdas.common.transitions import Write
 
 PAGE_SIZE = 100
@@ -95,6 +95,8 @@ class Sweeper:
     def _heal(self, task: Task, healed: Healed) -> None:
         healed.examined += 1
         now = self.now()
+        if task.version > VERSION:
+            return  # of a newer deployment: its own sweeper knows what to do
         match task.index_class:
             case IndexClass.PARKED:
                 healed.unparked += self._send(task, now)

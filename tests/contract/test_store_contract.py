@@ -81,9 +81,20 @@ def test_a_payload_of_up_to_1_kb_lies_in_the_row_and_a_longer_one_beside_it(
 def test_a_long_payload_is_found_with_its_task(store: TaskStore) -> None:
     task = a_task(token=new_id("token"))
     store.create(task, LONG, NOW)
-    found = store.find(TASK_ID)
+    found = store.find(TASK_ID, NOW)
     assert found is not None
     assert (found.task, found.payload) == (replace(task, payload=None), LONG)
+
+
+def test_an_expired_task_is_not_found_though_its_items_may_still_be_there(table: Table) -> None:
+    ends = NOW // 1000
+    table.store.create(dead(expires_at_seconds=ends), LONG, NOW)
+    found = table.store.find(TASK_ID, NOW)
+    assert found is not None
+    assert table.store.find(TASK_ID, NOW + 1000) is None
+    # DynamoDB deletes the items of an expired task in any order: the payload may be gone before the row.
+    table.client.delete_item(TableName=table.name, Key={"PK": {"S": f"T#{TASK_ID}"}, "SK": {"S": "P"}})
+    assert table.store.find(TASK_ID, NOW + 1000) is None
 
 
 def test_a_task_with_a_long_payload_is_refused_with_the_row_that_is_there_and_leaves_nothing(table: Table) -> None:
@@ -112,7 +123,7 @@ def test_a_task_that_replaces_an_expired_one_has_its_own_payload_and_no_dead_let
     later = NOW + 10_000
     other = LONG.replace("x", "y")
     store.create(a_task(created_at=later, token=new_id("token")), other, later)
-    found = store.find(TASK_ID)
+    found = store.find(TASK_ID, NOW)
     assert found is not None
     assert (found.payload, found.dead_letters) == (other, ())
 
@@ -121,7 +132,7 @@ def test_a_task_that_replaces_an_expired_one_has_its_own_payload_and_no_dead_let
 
 
 def test_a_task_that_is_not_there_is_none(store: TaskStore) -> None:
-    assert (store.get("nobody"), store.find("nobody")) == (None, None)
+    assert (store.get("nobody"), store.find("nobody", NOW)) == (None, None)
 
 
 @pytest.mark.parametrize("count", [0, 1, 101])
@@ -136,7 +147,7 @@ def test_a_task_is_found_with_its_dead_letters_oldest_first(store: TaskStore) ->
     letters = [a_letter(generation=generation, recorded_at=NOW + generation) for generation in (2, 1)]
     for letter in letters:
         store.record(letter, NOW)
-    found = store.find(TASK_ID)
+    found = store.find(TASK_ID, NOW)
     assert found is not None
     assert found.dead_letters == tuple(reversed(letters))
 
@@ -148,7 +159,7 @@ def test_a_dead_letter_once_recorded_is_left_alone(store: TaskStore) -> None:
     planted(store, dead())
     store.record(a_letter(), NOW)
     store.record(a_letter(error="another", recorded_at=NOW + 9), NOW)
-    found = store.find(TASK_ID)
+    found = store.find(TASK_ID, NOW)
     assert found is not None
     assert found.dead_letters == (a_letter(),)
 
@@ -157,7 +168,7 @@ def test_a_dead_letter_of_the_moment_of_creation_belongs_to_the_task(store: Task
     planted(store, dead())
     store.record(a_letter(recorded_at=NOW), NOW)
     store.record(a_letter(error="another", recorded_at=NOW + 9), NOW)
-    found = store.find(TASK_ID)
+    found = store.find(TASK_ID, NOW)
     assert found is not None
     assert found.dead_letters == (a_letter(recorded_at=NOW),)
 
@@ -167,7 +178,7 @@ def test_a_dead_letter_of_an_expired_task_of_the_same_id_is_replaced(store: Task
     store.record(a_letter(), NOW)
     mine = a_letter(error="mine", source_queue_arn=None, recorded_at=NOW + 200)
     store.record(mine, NOW + 100)
-    found = store.find(TASK_ID)
+    found = store.find(TASK_ID, NOW)
     assert found is not None
     assert found.dead_letters == (mine,)
 

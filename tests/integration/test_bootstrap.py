@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -17,15 +18,21 @@ import requests
 
 from bootstrap.paths import ROOT
 from client import TaskClient
+from tests.conftest import BACKENDS, local_aws
 from tests.support import stack as stacks
 from tests.support.stack import FAST, DeployedStack, bootstrap, free_port
 from tests.support.waiting import eventually
 
 
-@pytest.fixture
-def own(local_folder: Path) -> DeployedStack:
-    """A stack of the test's own, that it may break."""
-    return stacks.deploy(local_folder)
+@pytest.fixture(params=BACKENDS)
+def own(request: pytest.FixtureRequest, local_folder: Path) -> Iterator[DeployedStack]:
+    """A stack of the test's own, that it may break, on each local AWS."""
+    with local_aws(request.param) as port:
+        yield stacks.deploy(local_folder, request.param, port)
+
+
+on_embedded_only = pytest.mark.parametrize("own", ["embedded"], indirect=True)
+"""For what only a process that `up` starts by itself can show."""
 
 
 def pid_of(folder: Path) -> int:
@@ -33,8 +40,11 @@ def pid_of(folder: Path) -> int:
 
 
 def up(stack: DeployedStack, **variables: str) -> subprocess.CompletedProcess[str]:
-    port = stack.outputs["endpoint_url"].rsplit(":", 1)[1]
-    return bootstrap(stack.folder, "up", **{**FAST, "TARGET": "embedded", "EDGE_PORT": port, **variables})
+    return bootstrap(stack.folder, "up", **{**FAST, **place_of(stack), **variables})
+
+
+def place_of(stack: DeployedStack) -> dict[str, str]:
+    return {"TARGET": stack.outputs["target"], "EDGE_PORT": stack.outputs["endpoint_url"].rsplit(":", 1)[1]}
 
 
 def test_up_again_changes_nothing_and_says_so(own: DeployedStack) -> None:
@@ -45,6 +55,7 @@ def test_up_again_changes_nothing_and_says_so(own: DeployedStack) -> None:
     assert own.outputs["api_url"] in done.stdout
 
 
+@on_embedded_only
 def test_down_leaves_no_process_and_the_data_are_there_after_the_next_up(own: DeployedStack) -> None:
     task = own.tasks.submit(payload={"keep": "me"}).wait()
     server = psutil.Process(pid_of(own.folder))
@@ -67,6 +78,7 @@ def test_down_when_nothing_runs_says_so(local_folder: Path) -> None:
     assert (done.returncode, done.stdout.strip()) == (0, "Nothing was running.")
 
 
+@on_embedded_only
 def test_a_server_killed_without_warning_is_started_anew_by_up(own: DeployedStack) -> None:
     os.kill(pid_of(own.folder), signal.SIGKILL)
     eventually(lambda: not psutil.pid_exists(pid_of(own.folder)) or _zombie(pid_of(own.folder)))
@@ -192,7 +204,7 @@ def test_the_three_steps_run_one_by_one(own: DeployedStack) -> None:
 
 @pytest.fixture
 def checkout(local_folder: Path) -> Path:
-    """A copy of the code that a test may change, with a stack deployed from it."""
+    """A copy of the code that a test may change."""
     copy = local_folder / "checkout"
     for name in ("bootstrap", "lambdas", "requirements-lambda.lock", "requirements-embedded.lock"):
         source = ROOT / name
@@ -202,12 +214,12 @@ def checkout(local_folder: Path) -> Path:
     return copy
 
 
-def up_from(checkout: Path, folder: Path, port: int) -> subprocess.CompletedProcess[str]:
-    variables = {**FAST, "TARGET": "embedded", "EDGE_PORT": str(port), "LOCAL_DIR": str(folder)}
+def up_from(checkout: Path, stack: DeployedStack) -> subprocess.CompletedProcess[str]:
+    """`up` of the copied code, on the stack that is deployed."""
     return subprocess.run(
         [sys.executable, "-m", "bootstrap", "up"],
         cwd=checkout,
-        env={**os.environ, **variables},
+        env={**os.environ, **FAST, **place_of(stack), "LOCAL_DIR": str(stack.folder)},
         capture_output=True,
         text=True,
         timeout=120,
@@ -215,45 +227,44 @@ def up_from(checkout: Path, folder: Path, port: int) -> subprocess.CompletedProc
     )
 
 
-HEALTH = """
-        Health: {Type: Api, Properties: {RestApiId: !Ref TaskApi, Path: /health, Method: GET}}"""
+HEALTH = "        Health: {Type: Api, Properties: {RestApiId: !Ref TaskApi, Path: /health, Method: GET}}\n"
 
 
 def test_a_route_more_and_a_route_less_are_really_served_after_up_and_the_data_stay(
-    checkout: Path, local_folder: Path
+    checkout: Path, own: DeployedStack
 ) -> None:
-    port, template = free_port(), checkout / "bootstrap" / "app.yaml"
-    assert up_from(checkout, local_folder, port).returncode == 0
-    outputs = stacks.outputs_of(local_folder)
-    tasks = TaskClient(outputs["api_url"], outputs["api_key"])
-    task = tasks.submit(payload={"keep": "me"}).wait()
+    task = own.tasks.submit(payload={"keep": "me"}).wait()
+    template = checkout / "bootstrap" / "app.yaml"
     before = template.read_text()
-
-    def message() -> str:
-        url, headers = f"{outputs['base_url']}/health", {"x-api-key": outputs["api_key"]}
-        return str(requests.get(url, headers=headers, timeout=30).json()["error"]["message"])
-
-    assert "No such path" in message()
     # A route of its own, beside `{proxy+}`, is answered by the same function; its `resource` tells that it is served.
     handler = checkout / "lambdas" / "query_tasks" / "handler.py"
     handler.write_text(handler.read_text().replace("No such path.", 'No such path in " + resource + ".'))
-    template.write_text(
-        before.replace("        GetTask: {Type: Api", HEALTH.lstrip("\n") + "\n        GetTask: {Type: Api")
-    )
-    more = up_from(checkout, local_folder, port)
-    assert more.returncode == 0, more.stderr
-    assert "made anew" in more.stdout
-    assert "No such path in /health." in message()
-    assert tasks.get(task.task_id) == task
 
+    template.write_text(before.replace("        GetTask: {Type: Api", HEALTH + "        GetTask: {Type: Api"))
+    assert served_after_up(checkout, own) == "/health"
     template.write_text(before)
-    less = up_from(checkout, local_folder, port)
-    assert less.returncode == 0, less.stderr
-    assert "No such path in /{proxy+}." in message()
+    assert served_after_up(checkout, own) == "/{proxy+}"
+
+    outputs = stacks.outputs_of(own.folder)
+    tasks = TaskClient(outputs["api_url"], outputs["api_key"])
     assert tasks.get(task.task_id) == task
     assert tasks.submit(payload={}).wait().status == "COMPLETED"
 
 
+def served_after_up(checkout: Path, own: DeployedStack) -> str:
+    """The route that answers GET /health, once the changed template is deployed."""
+    done = up_from(checkout, own)
+    assert done.returncode == 0, done.stderr
+    assert "made anew" in done.stdout
+    outputs = stacks.outputs_of(own.folder)
+    kept = "keeps_api_url" in own.place.target.capabilities
+    assert (outputs["api_url"] == own.outputs["api_url"]) is kept or "The API URL changed" in done.stdout
+    url, headers = f"{outputs['base_url']}/health", {"x-api-key": outputs["api_key"]}
+    message = requests.get(url, headers=headers, timeout=30).json()["error"]["message"]
+    return str(message).removeprefix("No such path in ").split(".")[0]
+
+
+@on_embedded_only
 def test_a_failed_deploy_names_the_resource_and_the_reason_and_the_next_up_recovers(own: DeployedStack) -> None:
     bucket = own.aws("s3").list_buckets()["Buckets"][0]["Name"]
     assert bootstrap(own.folder, "destroy").returncode == 0

@@ -15,6 +15,7 @@ from lambdas.common.queue import body_of
 from lambdas.common.rows import INLINE_PAYLOAD_BYTES, DeadLetter
 from lambdas.common.task import (
     UNDELIVERABLE,
+    VERSION,
     WORKER_DIED,
     IndexClass,
     Message,
@@ -52,7 +53,7 @@ class World:
         return Monitor(store, self.queue, recorder, self.clock, self.tokens)
 
     def letters(self) -> tuple[DeadLetter, ...]:
-        found = self.store.find(TASK_ID)
+        found = self.store.find(TASK_ID, NOW)
         assert found is not None
         return found.dead_letters
 
@@ -101,7 +102,7 @@ def test_a_message_that_comes_twice_leaves_one_record(world: World) -> None:
     world.monitor().handle(a_dead_message())
     first, row = world.letters(), world.row()
     world.clock.advance(60 * SECOND)
-    assert world.monitor().handle(a_dead_message(message_id="message-2")).event == "task dead"
+    assert world.monitor().handle(a_dead_message(message_id="message-2")).event == "recorded before"
     assert (world.letters(), world.row()) == (first, row)
 
 
@@ -295,3 +296,10 @@ def test_a_message_of_a_newer_version_is_neither_recorded_nor_dropped(world: Wor
 
 def _letter() -> DeadLetter:
     return DeadLetter(TASK_ID, 1, "simulated", "Oops", 3, 4, "message-0", None, NOW, NOW, EXPIRES)
+
+
+def test_a_row_of_a_newer_version_is_left_to_its_own_deployment(world: World) -> None:
+    row = planted(world.store, dead(version=VERSION + 1))
+    with pytest.raises(UnknownVersion):
+        world.monitor().handle(a_dead_message())
+    assert (world.row(), world.letters(), world.queue.sent) == (row, (), [])

@@ -77,7 +77,7 @@ def test_a_task_is_read_as_it_was_written_last() -> None:
     task = store.create(a_task(), payload, NOW)
     assert isinstance(task, Task)
     assert (store.get(TASK_ID), list(store.get_many([TASK_ID])), store.payload(task)) == (task, [task], payload)
-    found = store.find(TASK_ID)
+    found = store.find(TASK_ID, NOW)
     assert found is not None
     assert found.payload == payload
 

@@ -8,7 +8,7 @@ import pytest
 
 from lambdas.common import transitions
 from lambdas.common.dead_letters import Recorder
-from lambdas.common.task import SHARDS, Claim, IndexClass, Message, Status, Task, shard_of
+from lambdas.common.task import SHARDS, VERSION, Claim, IndexClass, Message, Status, Task, shard_of
 from lambdas.sweep_tasks.sweep import PAGE_SIZE, PAGES_PER_SHARD, Healed, Sweeper
 from tests.support.dynamodb import FakeDynamoDB, task_store
 from tests.support.faults import Between
@@ -169,6 +169,13 @@ def test_an_unpark_whose_message_is_lost_is_healed_as_a_lost_message(world: Worl
     assert world.queue.sent == [(MESSAGE, 0)]
 
 
+def test_a_task_of_a_newer_version_is_left_to_the_sweeper_of_its_own_deployment(world: World) -> None:
+    planted(world.store, a_task(version=VERSION + 1))
+    world.clock.at = NOW + 100 * RESEND_AFTER_MS
+    assert world.sweep() == Healed(examined=1)
+    assert world.queue.sent == []
+
+
 # Dead tasks. ----------------------------------------------------------------------------------------------------------
 
 
@@ -178,7 +185,7 @@ def test_a_dead_task_that_nobody_recorded_is_recorded_after_a_quarter_of_an_hour
     assert world.sweep() == Healed(examined=1)
     world.clock.advance(1)
     assert world.sweep() == Healed(examined=1, recorded=1)
-    found = world.store.find(TASK_ID)
+    found = world.store.find(TASK_ID, NOW)
     assert found is not None
     assert found.task.index_class is IndexClass.RECORDED
     assert [(letter.error, letter.message_id, letter.receives) for letter in found.dead_letters] == [
@@ -191,7 +198,7 @@ def test_a_dead_task_without_a_message_is_recorded_too(world: World) -> None:
     planted(world.store, dead(message_id=None))
     world.clock.at = NOW + 15 * 60 * SECOND + 1
     assert world.sweep().recorded == 1
-    found = world.store.find(TASK_ID)
+    found = world.store.find(TASK_ID, NOW)
     assert found is not None
     assert [letter.message_id for letter in found.dead_letters] == ["none"]
 
