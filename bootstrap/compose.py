@@ -64,7 +64,7 @@ def has_image(image: str) -> bool:
     return subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode == 0
 
 
-def obtain(image: str) -> str | None:
+def obtain(image: str, patience_seconds: float = STALL_SECONDS) -> str | None:
     """Have the image here, pulled if need be with its progress shown. None when it is, else why not."""
     if has_image(image):
         return None
@@ -73,17 +73,17 @@ def obtain(image: str) -> str | None:
     ours, theirs = pty.openpty()
     pull = subprocess.Popen(["docker", "pull", image], stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL)
     os.close(theirs)
-    said, stalled = _watch(pull, ours)
+    said, stalled = _watch(pull, ours, patience_seconds)
     os.close(ours)
     if stalled:
-        return f"its registry moved nothing for {STALL_SECONDS} s"
+        return f"its registry moved nothing for {patience_seconds:g} s"
     if pull.wait() == 0:
         return None
     lines = [line for line in said.splitlines() if line.strip()]
     return lines[-1].strip()[:200] if lines else "docker pull failed"
 
 
-def _watch(pull: subprocess.Popen[bytes], terminal: int) -> tuple[str, bool]:
+def _watch(pull: subprocess.Popen[bytes], terminal: int, patience_seconds: float) -> tuple[str, bool]:
     """What the pull said, and whether it was ended for saying nothing. Shows it where there is a terminal."""
     said, moved = b"", time.monotonic()
     while True:
@@ -96,7 +96,7 @@ def _watch(pull: subprocess.Popen[bytes], terminal: int) -> tuple[str, bool]:
             if console.out.is_terminal:
                 sys.stdout.write(chunk.decode(errors="replace"))
                 sys.stdout.flush()
-        elif time.monotonic() - moved > STALL_SECONDS:
+        elif time.monotonic() - moved > patience_seconds:
             pull.terminate()
             pull.wait()
             return said.decode(errors="replace"), True
