@@ -121,7 +121,7 @@ class Deployment:
             console.detail("nothing to do")
             return False
         if not self.approve(stack.name, plan):
-            stack.discard(plan.name)
+            stack.discard(plan)
             raise NotApproved
         if not plan.creates and plan.touches_api and "changes_api_in_place" not in self.place.target.capabilities:
             plan = self._made_anew(stack, plan, template, parameters, tags)
@@ -133,7 +133,7 @@ class Deployment:
     ) -> Plan:
         """The emulators cannot change an API in place (a new route is not served): replace the dataless stack."""
         console.detail("the API changed: the app stack is made anew, its data lies in the other stack")
-        stack.discard(plan.name)
+        stack.discard(plan)
         stack.delete()
         fresh = stack.plan(template, parameters, tags)
         if fresh is None:

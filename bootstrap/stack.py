@@ -95,7 +95,7 @@ class Stack:
             raise BootstrapError(f"{template.name} was refused: {error.response['Error']['Message']}") from error
         changes = self._changes(name)
         if not changes:
-            self.discard(name)
+            self._discard(name)
             return None
         return Plan(name, creates, changes)
 
@@ -111,7 +111,13 @@ class Stack:
         if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
             raise self._failed("deploy", status, failures)
 
-    def discard(self, change_set: str) -> None:
+    def discard(self, plan: Plan) -> None:
+        """Forget a plan. A stack that was to be created by it is only a name until then, and goes too."""
+        self._discard(plan.name)
+        if plan.creates:
+            self.delete()
+
+    def _discard(self, change_set: str) -> None:
         self._client.delete_change_set(StackName=self.name, ChangeSetName=change_set)
 
     def delete(self) -> bool:
@@ -150,7 +156,7 @@ class Stack:
                 reason = found.get("StatusReason", "")
                 if any(words in reason.lower() for words in NO_CHANGES):
                     return []
-                self.discard(change_set)
+                self._discard(change_set)
                 raise BootstrapError(f"The change set of {self.name} failed: {reason}")
             if found["Status"] == "CREATE_COMPLETE":
                 pages = self._client.get_paginator("describe_change_set")

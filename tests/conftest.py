@@ -94,8 +94,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             capability = marker.args[0]
             if backend and capability not in TARGETS[backend].capabilities:
                 item.add_marker(pytest.mark.skip(reason=f"{backend} lacks {capability}"))
-        if backend:
-            item.add_marker(pytest.mark.xdist_group(backend))
+        if backend or "embedded_stack" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group(backend or "embedded"))
 
 
 def _backend(item: pytest.Item) -> str | None:
