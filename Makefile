@@ -7,7 +7,7 @@ PY := .venv/bin/python
 RUN := .venv/run-$(shell sha256sum requirements.lock 2>/dev/null | cut -c1-12)
 DEV := .venv/dev-$(shell sha256sum requirements-dev.lock 2>/dev/null | cut -c1-12)
 # Two workers, one per core; the tests of one deployed stack stay together.
-PYTEST := $(PY) -m pytest -n 2 --dist loadgroup
+PYTEST := $(PY) -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 PIP := $(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r
 export PYTHONUNBUFFERED := 1
 ifneq ($(wildcard .env),)
@@ -52,6 +52,7 @@ check: $(DEV) ## what CI checks: lint, format, types, templates, compose file
 	@$(PY) -m mypy
 	@$(PY) -m mypy --config-file docker/localstack/plugin/pyproject.toml docker/localstack/plugin/src
 	@.venv/bin/cfn-lint bootstrap/storage.yaml bootstrap/app.yaml
+	@.venv/bin/actionlint
 	@if docker compose version >/dev/null 2>&1; then docker compose config --quiet; else echo "docker compose is not here: docker-compose.yml not checked"; fi
 fmt: $(DEV) ## format the code and fix what can be fixed
 	@$(PY) -m ruff format . && $(PY) -m ruff check --fix .
