@@ -15,7 +15,7 @@ include .env
 export
 endif
 
-.PHONY: help up demo test logs status down test-unit test-integration load destroy outputs check fmt clean lock deploy-aws localstack-image
+.PHONY: help up demo test logs status down test-unit test-integration load destroy outputs check fmt clean lock deploy-aws localstack-image doctor
 
 ##@ Every day
 up: $(RUN) ## start a local AWS and deploy to it (TARGET=embedded or localstack)
@@ -56,6 +56,8 @@ check: $(DEV) ## what CI checks: lint, format, types, templates, compose file
 	@if docker compose version >/dev/null 2>&1; then docker compose config --quiet; else echo "docker compose is not here: docker-compose.yml not checked"; fi
 fmt: $(DEV) ## format the code and fix what can be fixed
 	@$(PY) -m ruff format . && $(PY) -m ruff check --fix .
+doctor: $(RUN) ## probe the local AWS: where it differs from AWS, and what that means here (ONLY=)
+	@$(PY) -m bootstrap doctor $(if $(ONLY),--only $(ONLY))
 localstack-image: ## build our own LocalStack image: no registry, no docker.sock (TEST=1 runs its tests)
 	@$(PYTHON) scripts/localstack_image.py $(if $(TEST),--test)
 lock: $(DEV) ## resolve the lock files anew from pyproject.toml

@@ -126,6 +126,28 @@ def show_status(args: argparse.Namespace) -> None:
     status.show(_here(args))
 
 
+def doctor(args: argparse.Namespace) -> int:
+    """probe the local AWS: where it differs from AWS, and what that means here"""
+    from bootstrap.doctor import examine  # the probes are many, and no other command needs them
+
+    place, probes = emulators.find(), examine.chosen(args.only)
+
+    def report(result: examine.Result) -> None:
+        if not args.json:
+            console.detail(f"{result.probe.name}: {result.finding.verdict} ({result.seconds:.1f} s)")
+
+    if not args.json:
+        console.say(
+            f"Probing {place.target.name} at {place.endpoint_url}: {len(probes)} behaviours, about two minutes.", "bold"
+        )
+    results = examine.examine(place, probes, report)
+    if args.json:
+        print(json.dumps([result.as_json() for result in results], indent=2))
+    else:
+        examine.show(results)
+    return 1 if any(result.finding.verdict == "unknown" for result in results) else 0
+
+
 def clean(args: argparse.Namespace) -> None:
     """stop the local AWS and forget everything local"""
     with state.exclusive():
@@ -138,7 +160,7 @@ def _here(args: argparse.Namespace) -> Deployment:
     return Deployment(emulators.find(), settings.read(os.environ, getattr(args, "set", None)))
 
 
-COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+COMMANDS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {
     "up": up,
     "down": down,
     "destroy": destroy,
@@ -147,6 +169,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "storage": storage,
     "package": package,
     "app": app,
+    "doctor": doctor,
     "clean": clean,
     "deploy-aws": deploy_aws,
 }
@@ -169,6 +192,9 @@ def _parser() -> argparse.ArgumentParser:
             )
         if name == "deploy-aws":
             command.add_argument("--yes", action="store_true", help="do not ask")
+        if name == "doctor":
+            command.add_argument("--json", action="store_true", help="one JSON array")
+            command.add_argument("--only", metavar="NAME", help="probes whose name contains this")
         if name == "outputs":
             command.add_argument("--json", action="store_true", help="one JSON object")
             command.add_argument("--url", action="store_true", help="only the API URL")
@@ -190,7 +216,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if hasattr(args, "set"):
             args.set = _pairs(args.set)
-        args.run(args)
+        return int(args.run(args) or 0)
     except BootstrapError as error:
         console.fail(error.message, error.hint)
         return 1
@@ -203,7 +229,6 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.fail("Interrupted.", "Type the same again: it goes on from what is there.")
         return 130
-    return 0
 
 
 if __name__ == "__main__":
