@@ -137,9 +137,7 @@ def doctor(args: argparse.Namespace) -> int:
             console.detail(f"{result.probe.name}: {result.finding.verdict} ({result.seconds:.1f} s)")
 
     if not args.json:
-        console.say(
-            f"Probing {place.target.name} at {place.endpoint_url}: {len(probes)} behaviours, about two minutes.", "bold"
-        )
+        console.say(f"Probing {place.target.name} at {place.endpoint_url}: {len(probes)} behaviours.", "bold")
     results = examine.examine(place, probes, report)
     if args.json:
         print(json.dumps([result.as_json() for result in results], indent=2))

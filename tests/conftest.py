@@ -118,6 +118,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         if " lacks " in reason:
             names = [r.nodeid.split("::")[-1] for r in terminalreporter.stats["skipped"] if _reason(r) == reason]
             terminalreporter.write_line(f"Not tested, {reason}: {', '.join(sorted(set(names)))}")
+    if any("localstack" in report.nodeid for report in terminalreporter.stats.get("failed", [])):
+        terminalreporter.write_line(f"LocalStack's logs are kept in {localstack.LOGS.relative_to(ROOT)}/")
     ran = _passed_on_localstack(terminalreporter)
     if ran:
         terminalreporter.write_line(f"LocalStack: {ran} tests passed on {_image()[0]}")

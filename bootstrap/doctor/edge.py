@@ -10,7 +10,6 @@ from typing import Any
 import requests
 from botocore.exceptions import ClientError
 
-from bootstrap.doctor import formation, watch
 from bootstrap.doctor.formation import JSON, STAGE, sam_api
 from bootstrap.doctor.lab import Lab, ProbeTimeout
 from bootstrap.doctor.probe import Finding, Hook, Probe, as_aws, differs
@@ -371,6 +370,4 @@ PROBES = (
             )
         },
     ),
-    *formation.PROBES,
-    *watch.PROBES,
 )

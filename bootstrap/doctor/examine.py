@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from bootstrap import console
-from bootstrap.doctor import data, edge, functions, queues
+from bootstrap.doctor import data, edge, formation, functions, mappings, queues, watch
 from bootstrap.doctor.lab import Lab
 from bootstrap.doctor.probe import Finding, Hook, Probe
 from bootstrap.errors import BootstrapError
@@ -19,9 +19,12 @@ from bootstrap.targets import Place
 
 PROBES: tuple[Probe, ...] = (
     *queues.PROBES,
+    *mappings.PROBES,
     *functions.PROBES,
     *data.PROBES,
     *edge.PROBES,
+    *formation.PROBES,
+    *watch.PROBES,
 )
 SIDE_BY_SIDE = 6
 STYLES = {"as AWS": "green", "differs": "yellow", "unknown": "bold red"}

@@ -25,6 +25,8 @@ from testcontainers.core.wait_strategies import HttpWaitStrategy
 START_SECONDS = 120
 LOG_LINES = 40
 CONTAINER_PORT = 4566
+LOGS = ROOT / ".local" / "logs"
+"""Where the logs of LocalStack's containers are kept after a test run, until `make clean`."""
 
 
 def image() -> tuple[str | None, str]:
@@ -62,6 +64,7 @@ def container(name: str) -> Iterator[int]:
         print(_last_words(box))
         raise
     finally:
+        _keep_log(box, port)
         box.stop()
 
 
@@ -76,9 +79,18 @@ def _service(name: str, port: int) -> dict[str, Any]:
     return service
 
 
-def _last_words(box: DockerContainer) -> str:
+def _log(box: DockerContainer) -> str:
     if box.get_wrapped_container() is None:
         return "LocalStack's container was not created."
     out, err = box.get_logs()
-    lines = (out + err).decode(errors="replace").splitlines()[-LOG_LINES:]
-    return "\n".join(["Last lines of LocalStack's log:", *lines])
+    return (out + err).decode(errors="replace")
+
+
+def _last_words(box: DockerContainer) -> str:
+    return "\n".join(["Last lines of LocalStack's log:", *_log(box).splitlines()[-LOG_LINES:]])
+
+
+def _keep_log(box: DockerContainer, port: int) -> None:
+    """The container goes, its log stays: the reason of a failed test may stand there."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    (LOGS / f"localstack-{os.getpid()}-{port}.log").write_text(_log(box))
