@@ -20,6 +20,7 @@ TESTS = ROOT / ".local" / "tests"
 BACKENDS = ("embedded", "localstack")
 ON_BACKENDS = ("stack", "table", "own")
 """Fixtures whose parameter names a backend."""
+LAST_LINE = pytest.StashKey[str]()
 NEEDS = (
     "needs(capability): skipped on a target that lacks this capability (bootstrap/targets.py), and listed at the end"
 )
@@ -125,7 +126,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"LocalStack: {ran} tests passed on {_image()[0]}")
     elif any("localstack" in report.nodeid for report in terminalreporter.stats.get("skipped", [])):
         hint = "make localstack-image" if "cannot be had" in _image()[1] else "TARGET=localstack make up"
-        terminalreporter.write_line(f"LocalStack: NOT RUN ({_image()[1]}) - type `{hint}`")
+        terminalreporter.config.stash[LAST_LINE] = f"LocalStack: NOT RUN ({_image()[1]}) - type `{hint}`"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Below pytest's own summary, where nobody overlooks it."""
+    if LAST_LINE in config.stash:
+        print(config.stash[LAST_LINE])
 
 
 def _passed_on_localstack(reporter: pytest.TerminalReporter) -> int:
