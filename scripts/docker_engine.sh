@@ -25,7 +25,11 @@ fail() { say "$*"; exit 1; }
 
 engine_answers() { timeout 5 docker --host "$SOCKET" info >/dev/null 2>&1; }
 
-is_dockerd() { [[ -n "${1:-}" ]] && [[ "$(cat "/proc/$1/comm" 2>/dev/null)" == dockerd ]]; }
+# A killed engine that nobody has reaped still has its name, but is in state Z.
+is_dockerd() {
+    [[ -n "${1:-}" ]] && [[ "$(cat "/proc/$1/comm" 2>/dev/null)" == dockerd ]] \
+        && ! grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null
+}
 
 our_pid() { [[ -f "$PID_FILE" ]] && cat "$PID_FILE"; }
 
