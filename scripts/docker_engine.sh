@@ -12,6 +12,7 @@ readonly STATE_DIR="${DOCKER_ENGINE_STATE_DIR:-/run/task-processing-docker}"
 readonly PID_FILE="$STATE_DIR/pid"
 readonly LOG_FILE="$STATE_DIR/dockerd.log"
 readonly ENGINE_PID_FILE=/var/run/docker.pid # dockerd writes this one itself
+readonly CONTAINERD_PID_FILE=/var/run/docker/containerd/containerd.pid
 readonly SOCKET=unix:///var/run/docker.sock
 readonly START_DEADLINE_SECONDS=60
 readonly STOP_DEADLINE_SECONDS=40
@@ -25,11 +26,12 @@ fail() { say "$*"; exit 1; }
 
 engine_answers() { timeout 5 docker --host "$SOCKET" info >/dev/null 2>&1; }
 
-# A killed engine that nobody has reaped still has its name, but is in state Z.
-is_dockerd() {
-    [[ -n "${1:-}" ]] && [[ "$(cat "/proc/$1/comm" 2>/dev/null)" == dockerd ]] \
+# A killed process that nobody has reaped still has its name, but is in state Z.
+is_running() {
+    [[ -n "${1:-}" ]] && [[ "$(cat "/proc/$1/comm" 2>/dev/null)" == "$2" ]] \
         && ! grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null
 }
+is_dockerd() { is_running "${1:-}" dockerd; }
 
 our_pid() { [[ -f "$PID_FILE" ]] && cat "$PID_FILE"; }
 
@@ -67,9 +69,9 @@ install_compose() {
 }
 
 # A machine restored from a snapshot keeps the pid file of an engine that is gone, and dockerd then refuses to start.
-remove_stale_pid_file() {
-    [[ -f "$ENGINE_PID_FILE" ]] || return 0
-    is_dockerd "$(cat "$ENGINE_PID_FILE")" || rm -f "$ENGINE_PID_FILE"
+remove_stale_pid_files() {
+    [[ ! -f "$ENGINE_PID_FILE" ]] || is_dockerd "$(cat "$ENGINE_PID_FILE")" || rm -f "$ENGINE_PID_FILE"
+    [[ ! -f "$CONTAINERD_PID_FILE" ]] || is_running "$(cat "$CONTAINERD_PID_FILE")" containerd || rm -f "$CONTAINERD_PID_FILE"
 }
 
 launch() {
@@ -95,7 +97,7 @@ start() {
     else
         require_root
         install_engine
-        remove_stale_pid_file
+        remove_stale_pid_files
         launch
         wait_until_it_answers "$(our_pid)"
         say "dockerd started, log: $LOG_FILE"
