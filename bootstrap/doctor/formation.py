@@ -129,12 +129,23 @@ def _colourless(params: dict[str, Any], **_: Any) -> None:
 def _failed_creation(lab: Lab) -> Finding:
     queue = lab.name("queue")
     lab.afterwards(lambda: _drop_queue(lab, queue))
-    body = template({"Queue": (QUEUE, {"QueueName": queue}), "Broken": (QUEUE, {"DelaySeconds": 9999})})
-    body["Resources"]["Broken"]["DependsOn"] = "Queue"
+    # Two that AWS refuses: each local AWS takes one of them without a word.
+    resources: dict[str, tuple[str, Mapping[str, Any]]] = {
+        "Queue": (QUEUE, {"QueueName": queue}),
+        "TooLong": (QUEUE, {"DelaySeconds": 9999}),
+        "NoCode": ("AWS::Lambda::Function", _without_code(lab)),
+    }
+    body = template(resources)
+    body["Resources"]["TooLong"]["DependsOn"] = body["Resources"]["NoCode"]["DependsOn"] = "Queue"
     _, status = lab.stack(body)
     left = _exists(lab, queue)
     seen = f"{status}; the queue made before {'is still there' if left else 'is gone'}"
     return as_aws(seen) if status == "ROLLBACK_COMPLETE" and not left else differs(seen)
+
+
+def _without_code(lab: Lab) -> dict[str, Any]:
+    nowhere = {"S3Bucket": lab.name("no-bucket"), "S3Key": "none.zip"}
+    return {"Runtime": "python3.13", "Handler": "probe.handle", "Role": lab.role(), "Code": nowhere}
 
 
 def _left_as_failed(parsed: dict[str, Any], **_: Any) -> None:

@@ -22,7 +22,7 @@ HEAD = """# What the local AWSs do, and what AWS does
 
 Each line is a behaviour of AWS that a named part of this system depends on, probed by `make doctor`. A test runs every
 probe on both local AWSs and compares the verdicts with this page. Embedded: MiniStack 1.5.33. LocalStack: 4.14.0, our
-own image. What AWS does comes from the linked page; no AWS account was used.
+own image. What AWS does comes from the linked page; no AWS account was used. Seen on 2026-11-24.
 
 | behaviour | AWS | embedded | LocalStack |
 | --- | --- | --- | --- |
