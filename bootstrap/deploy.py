@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from bootstrap import console, package
+from bootstrap import console, kinds, package, settings
 from bootstrap.errors import BootstrapError
+from bootstrap.kinds import Kind, table_arns
 from bootstrap.paths import ROOT
 from bootstrap.settings import Settings
 from bootstrap.stack import Plan, Stack
@@ -45,6 +47,10 @@ class Deployment:
     settings: Settings
     approve: Approve = always
 
+    @cached_property
+    def kinds(self) -> list[Kind]:
+        return kinds.read(package.install_dependencies())
+
     @property
     def storage(self) -> Stack:
         return self._stack("storage")
@@ -55,7 +61,8 @@ class Deployment:
 
     def deploy_storage(self) -> bool:
         """True when something changed."""
-        return self._deploy(self.storage, STORAGE_TEMPLATE, self.settings.storage, {})
+        fitted = settings.fitted(self.settings, self.kinds)
+        return self._deploy(self.storage, STORAGE_TEMPLATE, fitted.storage, {})
 
     def upload_packages(self) -> dict[str, str]:
         """Build and upload what is not there yet; the template parameters that name the packages."""
@@ -71,7 +78,9 @@ class Deployment:
         """True when something changed."""
         wanted = ("TableName", "TableArn", "QueueUrl", "QueueArn", "DlqUrl", "DlqArn", "PackageBucketName", "ApiKeyId")
         storage = self._storage_outputs()
-        parameters = {**self.settings.app, **{name: storage[name] for name in wanted}, **packages}
+        effect_tables = table_arns(self.kinds, storage["TableArn"], self.settings.stage)
+        given = {name: storage[name] for name in wanted} | {"EffectTableArns": ",".join(effect_tables)}
+        parameters = {**self.settings.app, **given, **packages}
         tags = {key: text.format(stage=self.settings.stage) for key, text in self.place.target.stack_tags.items()}
         return self._deploy(self.app, APP_TEMPLATE, parameters, tags)
 

@@ -27,6 +27,7 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "ProcessTask": ("lambdas/process_task",),
     "MonitorDlq": ("lambdas/monitor_dlq",),
     "SweepTasks": ("lambdas/sweep_tasks",),
+    "SteerTasks": ("lambdas/steer_tasks",),
 }
 """Function (logical id) -> folders in its package, beside `lambdas/common` and the dependencies."""
 

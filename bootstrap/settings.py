@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bootstrap.errors import BootstrapError
+from bootstrap.kinds import Kind, most_attempts
 
 MONITOR_TIMEOUT_SECONDS = 30
 """Time-out of MonitorDlq in app.yaml."""
@@ -15,6 +17,8 @@ RECEIVE_MARGIN = 2
 """Receives a message may lose to throttling beyond its attempts, before SQS moves it to the DLQ."""
 LEAST_MAX_RECEIVES = 5
 """AWS Lambda guide, "Using Lambda with Amazon SQS": set maxReceiveCount to at least 5."""
+KEPT_SECONDS = 3
+"""Of ProcessTask's time-out, for beginning and ending an attempt (batch.py: 2 s to start, 1 s to end)."""
 VISIBILITY_FACTOR = 6
 """The same page: visibility at least six times the function's time-out, plus the batch window."""
 
@@ -113,6 +117,27 @@ def read(variables: Mapping[str, str], overrides: Mapping[str, str] | None = Non
     return Settings(stage, {"Stage": stage, **of["storage"], **_derived(values)}, {"Stage": stage, **of["app"]})
 
 
+def fitted(settings: Settings, kinds: Sequence[Kind]) -> Settings:
+    """The same, with the queue fitted to the kinds that have attempts of their own.
+
+    Raises:
+        BootstrapError: a kind's time-out is longer than its function can live.
+    """
+    lives = int(settings.app["ProcessTimeoutSeconds"]) - KEPT_SECONDS
+    for kind in kinds:
+        if kind.timeout_seconds is not None and kind.timeout_seconds > lives:
+            raise BootstrapError(
+                f"Kind {kind.name} has a time-out of {kind.timeout_seconds:g} s; its function has {lives} s for it.",
+                f"Set PROCESS_TIMEOUT_SECONDS to {math.ceil(kind.timeout_seconds) + KEPT_SECONDS} or more.",
+            )
+    attempts = most_attempts(kinds, int(settings.app["MaxRetries"]) + 1)
+    return replace(settings, storage={**settings.storage, "MaxReceiveCount": _max_receives(attempts)})
+
+
+def _max_receives(attempts: int) -> str:
+    return str(max(LEAST_MAX_RECEIVES, attempts + RECEIVE_MARGIN))
+
+
 def _stage(stage: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,15}", stage):
         raise BootstrapError(f"STAGE is {stage!r}; allowed: a small letter, then up to 15 of a-z 0-9 and -.")
@@ -125,7 +150,7 @@ def _derived(values: Mapping[str, str]) -> dict[str, str]:
     return {
         "QueueVisibilitySeconds": str(visibility),
         "DlqVisibilitySeconds": str(VISIBILITY_FACTOR * MONITOR_TIMEOUT_SECONDS),
-        "MaxReceiveCount": str(max(LEAST_MAX_RECEIVES, int(values["MaxRetries"]) + 1 + RECEIVE_MARGIN)),
+        "MaxReceiveCount": _max_receives(int(values["MaxRetries"]) + 1),
     }
 
 
@@ -135,9 +160,9 @@ def _check_together(values: Mapping[str, str]) -> None:
             f"BATCH_SIZE is {values['BatchSize']}: over 10, AWS asks for a batch window.",
             "Set BATCH_WINDOW_SECONDS to 1 or more.",
         )
-    if float(values["WorkSeconds"]) + 3 > int(values["ProcessTimeoutSeconds"]):
+    if float(values["WorkSeconds"]) + KEPT_SECONDS > int(values["ProcessTimeoutSeconds"]):
         raise BootstrapError(
             f"WORK_SECONDS is {values['WorkSeconds']}: no attempt could end within PROCESS_TIMEOUT_SECONDS = "
-            f"{values['ProcessTimeoutSeconds']}, of which 3 s are kept for beginning and ending.",
+            f"{values['ProcessTimeoutSeconds']}, of which {KEPT_SECONDS} s are kept for beginning and ending.",
             "Raise PROCESS_TIMEOUT_SECONDS or lower WORK_SECONDS.",
         )

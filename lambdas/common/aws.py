@@ -11,6 +11,7 @@ from botocore.config import Config
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_sqs import SQSClient
 
 # Three attempts of at most 1 + 2 s each, plus backoff, stay well inside a lease and inside API Gateway's 29 s.
@@ -26,6 +27,10 @@ def dynamodb() -> DynamoDBClient:
 
 def sqs() -> SQSClient:
     return boto3.client("sqs", config=CONFIG)
+
+
+def event_source_mappings() -> LambdaClient:
+    return boto3.client("lambda", config=CONFIG)
 
 
 def now_ms() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,8 +13,14 @@ from typing import Any
 
 import fastjsonschema
 
+from lambdas.common.effects import Effects
+from lambdas.common.retry import Backoff
+
 JsonObject = dict[str, Any]
 MAX_RESULT_BYTES = 4096
+MAX_ATTEMPTS = 100
+"""Receives are bounded by 1,000 (SQS, maxReceiveCount), and the timeline keeps two entries per attempt."""
+TABLE_NAME = re.compile(r"[A-Za-z0-9_.-]{2,200}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +36,25 @@ class Work:
     """Seconds left before the attempt is given up as failed."""
 
 
-Run = Callable[[Work], JsonObject | None]
+Run = Callable[[Work], JsonObject | Effects | None]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What it is called, what it does, and which payloads it takes (JSON Schema, draft 7)."""
+    """What it is called, what it does, which payloads it takes, and where it differs from the deployment's settings."""
 
     name: str
     run: Run
     schema: Mapping[str, Any]
+    """JSON Schema, draft 7, of the payload."""
+    attempts: int | None = None
+    """None: MAX_RETRIES + 1."""
+    backoff: Backoff | None = None
+    """None: the one that BACKOFF_BASE_SECONDS and its sisters make."""
+    timeout_seconds: float | None = None
+    """An attempt is given up after so long. None: when its invocation ends."""
+    tables: tuple[str, ...] = ()
+    """Tables that its effects write to, without the stage in front. IAM permissions are made from this list."""
 
     @cached_property
     def _validate(self) -> Callable[[JsonObject], object]:
@@ -57,17 +73,29 @@ class Registry:
     def __init__(self) -> None:
         self._kinds: dict[str, Kind] = {}
 
-    def kind(self, name: str, *, schema: Mapping[str, Any]) -> Callable[[Run], Run]:
+    def kind(
+        self,
+        name: str,
+        *,
+        schema: Mapping[str, Any],
+        attempts: int | None = None,
+        backoff: Backoff | None = None,
+        timeout_seconds: float | None = None,
+        tables: tuple[str, ...] = (),
+    ) -> Callable[[Run], Run]:
         """Decorator: the function below is the work of kind `name`.
 
-        It returns the task's result (a JSON object of at most 4 KB) or None. It raises PermanentError when no further
-        attempt can help, RetryAfter when it knows how long to wait, anything else to be retried with backoff.
+        It returns the task's result (a JSON object of at most 4 KB), Effects, or None. It raises PermanentError when no
+        further attempt can help, RetryAfter when it knows how long to wait, anything else to be retried with backoff.
+
+        Raises:
+            ValueError: the name is taken, or a value makes no sense.
         """
 
         def register(run: Run) -> Run:
             if name in self._kinds:
                 raise ValueError(f"two kinds are called {name!r}")
-            self._kinds[name] = Kind(name, run, schema)
+            self._kinds[name] = _checked(Kind(name, run, schema, attempts, backoff, timeout_seconds, tables))
             return run
 
         return register
@@ -75,8 +103,32 @@ class Registry:
     def get(self, name: str) -> Kind | None:
         return self._kinds.get(name)
 
+    def attempts(self, name: str, default: int) -> int:
+        """How often a task of this kind may be tried."""
+        kind = self.get(name)
+        return kind.attempts if kind is not None and kind.attempts is not None else default
+
     def names(self) -> list[str]:
         return sorted(self._kinds)
+
+    def manifest(self) -> list[JsonObject]:
+        """What a deployment must know of each kind, to fit queue and permissions to it."""
+        kinds = (self._kinds[name] for name in self.names())
+        return [
+            {"name": k.name, "attempts": k.attempts, "timeout_seconds": k.timeout_seconds, "tables": list(k.tables)}
+            for k in kinds
+        ]
+
+
+def _checked(made: Kind) -> Kind:
+    if made.attempts is not None and not 1 <= made.attempts <= MAX_ATTEMPTS:
+        raise ValueError(f"kind {made.name}: attempts is {made.attempts}; allowed: 1 to {MAX_ATTEMPTS}")
+    if made.timeout_seconds is not None and not made.timeout_seconds > 0:
+        raise ValueError(f"kind {made.name}: timeout_seconds is {made.timeout_seconds}; it must be above 0")
+    for table in made.tables:
+        if not TABLE_NAME.fullmatch(table):
+            raise ValueError(f"kind {made.name}: {table!r} is no name of a table")
+    return made
 
 
 registry = Registry()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lambdas.common.task import VERSION, Message
 
@@ -25,6 +25,12 @@ class TaskQueue:
 
     def send(self, message: Message, delay_seconds: int = 0) -> None:
         self._client.send_message(QueueUrl=self._url, MessageBody=body_of(message), DelaySeconds=delay_seconds)
+
+    def waiting(self) -> int:
+        """Messages that wait to be received, delayed ones too; SQS counts approximately."""
+        names: list[Any] = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"]
+        counts = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)["Attributes"]
+        return sum(int(counts[name]) for name in names)
 
     def hide(self, receipt_handle: str, seconds: int) -> None:
         """Deliver this receipt's message again after `seconds`, at most 43,200."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
 from lambdas.common import rows, transitions
+from lambdas.common.effects import Busy, Effect, EffectRefused
+from lambdas.common.retry import PermanentError
 from lambdas.common.rows import DeadLetter
 from lambdas.common.task import IndexClass, Message, Task
 from lambdas.common.transitions import Value, Write
+from lambdas.common.wire import conjunction, from_wire, names_in, to_wire, update_expression, values_in
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -22,10 +22,20 @@ if TYPE_CHECKING:
 BATCH_GET_KEYS = 100
 """Most keys that one BatchGetItem takes."""
 
-_NAME = re.compile(r"#(\w+)")
-_VALUE = re.compile(r":\w+")
-_to_wire = TypeSerializer().serialize
-_from_wire = TypeDeserializer().deserialize
+BUSY = frozenset(
+    {
+        "TransactionConflict",
+        "TransactionInProgressException",
+        "ThrottlingError",
+        "ThrottlingException",
+        "ProvisionedThroughputExceeded",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+    }
+)
+"""Reasons for which a transaction is worth another try (DynamoDB, TransactWriteItems: cancellation reasons, errors)."""
+INVALID = frozenset({"ValidationError", "ValidationException", "ItemCollectionSizeLimitExceeded"})
+"""Reasons that no further try removes (the same page)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +63,11 @@ class Page:
 
 
 class TaskStore:
-    def __init__(self, client: DynamoDBClient, table_name: str) -> None:
+    def __init__(self, client: DynamoDBClient, table_name: str, effects_prefix: str = "") -> None:
+        """`effects_prefix` stands in front of the tables that kinds list."""
         self._client = client
         self._table = table_name
+        self._effects_prefix = effects_prefix
 
     def create(self, task: Task, payload: str, now: int) -> Task | Refused:
         """Put a new task, its payload beside it when long. A `Refused` row may be my own, its acknowledgement lost."""
@@ -66,7 +78,7 @@ class TaskStore:
         if inline:
             return self._guarded(lambda: self._client.put_item(**put)) or task
         long_payload = {"PK": rows.partition(task.task_id), "SK": rows.PAYLOAD, "payload": payload}
-        beside = {"TableName": self._table, "Item": _wire(long_payload)}
+        beside = {"TableName": self._table, "Item": to_wire(long_payload)}
         items: Any = [{"Put": put}, {"Put": beside}]
         return (
             self._guarded(lambda: self._client.transact_write_items(TransactItems=items, ClientRequestToken=task.token))
@@ -75,7 +87,7 @@ class TaskStore:
 
     def get(self, task_id: str) -> Task | None:
         response = self._client.get_item(TableName=self._table, Key=_key(task_id), ConsistentRead=True)
-        return rows.task_of(_plain(response["Item"])) if "Item" in response else None
+        return rows.task_of(from_wire(response["Item"])) if "Item" in response else None
 
     def get_many(self, task_ids: Sequence[str]) -> Iterator[Task]:
         """Those that exist, in no order, by consistent reads."""
@@ -85,7 +97,7 @@ class TaskStore:
             while pending:
                 response = self._client.batch_get_item(RequestItems=pending)
                 for item in response["Responses"].get(self._table, []):
-                    yield rows.task_of(_plain(item))
+                    yield rows.task_of(from_wire(item))
                 pending = response.get("UnprocessedKeys")
 
     def find(self, task_id: str, now: int) -> Found | None:
@@ -99,7 +111,7 @@ class TaskStore:
             ExpressionAttributeValues={":pk": {"S": rows.partition(task_id)}},
             ConsistentRead=True,
         )
-        items = {row["SK"]: row for row in map(_plain, response["Items"])}
+        items = {row["SK"]: row for row in map(from_wire, response["Items"])}
         if rows.STATE not in items:
             return None
         task = rows.task_of(items[rows.STATE])
@@ -116,29 +128,50 @@ class TaskStore:
             return task.payload
         key = _key(task.task_id, rows.PAYLOAD)
         response = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
-        return str(_plain(response["Item"])["payload"])
+        return str(from_wire(response["Item"])["payload"])
 
     def apply(self, write: Write) -> Task | Refused:
         """Carry out one transition; the new row, or the old one when its condition did not hold."""
-        update = _update_expression(write)
-        condition = _conjunction(write.conditions)
-        text = f"{update} {condition}"
-        request: Any = {
-            "TableName": self._table,
-            "Key": _key(write.task_id),
-            "UpdateExpression": update,
-            "ConditionExpression": condition,
-            "ExpressionAttributeNames": _names(text),
-            "ExpressionAttributeValues": _values(text, write.values),
-            "ReturnValues": "ALL_NEW",
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
+        request = {**self._update(write), "ReturnValues": "ALL_NEW"}
         written: list[Task] = []
 
         def call() -> None:
-            written.append(rows.task_of(_plain(self._client.update_item(**request)["Attributes"])))
+            written.append(rows.task_of(from_wire(self._client.update_item(**request)["Attributes"])))
 
         return self._guarded(call) or written[0]
+
+    def commit(self, write: Write, effects: Sequence[Effect], token: str) -> Refused | EffectRefused | None:
+        """Carry out one transition and `effects` in one transaction: None when all was written, else nothing was.
+
+        A repeated call with the same token and arguments writes nothing again (DynamoDB knows it for ten minutes).
+
+        Raises:
+            Busy: another transaction was in the way, or DynamoDB throttled; nothing was written.
+            PermanentError: DynamoDB will never take these effects.
+        """
+        try:
+            items = [{"Update": self._update(write)}, *(self._action(effect) for effect in effects)]
+        except TypeError as error:
+            raise PermanentError(f"effects refused: {error}") from error
+        return self._transact(items, token, len(effects))
+
+    def replay(self, task: Task, write: Write, token: str) -> Refused | None:
+        """Carry out a replay, and keep a long payload from expiring: None when it was written.
+
+        Raises:
+            Busy: another transaction was in the way; nothing was written.
+        """
+        if task.payload is not None:
+            refused = self.apply(write)
+            return refused if isinstance(refused, Refused) else None
+        payload: Any = {
+            "TableName": self._table,
+            "Key": _key(task.task_id, rows.PAYLOAD),
+            "UpdateExpression": "REMOVE expiresAt",
+            "ConditionExpression": "attribute_exists(PK)",
+        }
+        written = self._transact([{"Update": self._update(write)}, {"Update": payload}], token, 1)
+        return Refused(None) if isinstance(written, EffectRefused) else written
 
     def expire_payload(self, task: Task, expires_at_seconds: int) -> None:
         """Let a long payload expire with its task."""
@@ -158,7 +191,7 @@ class TaskStore:
     def record_stray(self, message_id: str, fields: Mapping[str, Value]) -> None:
         """Keep a message that is not ours, by its own id. Delivered again, it is written again, the same."""
         item = {"PK": rows.stray_partition(message_id), "SK": rows.dead_letter_sort(0), **fields}
-        self._client.put_item(TableName=self._table, Item=_wire(item))
+        self._client.put_item(TableName=self._table, Item=to_wire(item))
 
     def page(
         self, index_class: IndexClass, shard: int, limit: int, after: str | None = None, up_to: str | None = None
@@ -187,9 +220,22 @@ class TaskStore:
         # Ids hold no character as small as "!", so this sorts right behind the last key and before the next.
         return Page(tuple(tasks), last["classSort"]["S"] + "!" if last else None)
 
+    def youngest(self, index_class: IndexClass, shard: int) -> Task | None:
+        """The last created task of one class and shard, as the (eventual) index knows it."""
+        response = self._client.query(
+            TableName=self._table,
+            IndexName=rows.INDEX,
+            KeyConditionExpression="classShard = :partition",
+            ExpressionAttributeValues={":partition": {"S": f"{index_class}#{shard}"}},
+            ScanIndexForward=False,
+            Limit=1,
+        )
+        found = [self.get(item["PK"]["S"].removeprefix("T#")) for item in response["Items"]]
+        return found[0] if found else None
+
     def cursor(self, name: str) -> str | None:
         response = self._client.get_item(TableName=self._table, Key=_cursor_key(name))
-        return str(_plain(response["Item"])["cursor"]) if "Item" in response else None
+        return str(from_wire(response["Item"])["cursor"]) if "Item" in response else None
 
     def set_cursor(self, name: str, cursor: str | None) -> None:
         key = _cursor_key(name)
@@ -199,15 +245,48 @@ class TaskStore:
             self._client.put_item(TableName=self._table, Item={**key, "cursor": {"S": cursor}})
 
     def _put(self, row: Mapping[str, Value], conditions: Mapping[str, str], values: Mapping[str, Value]) -> Any:
-        condition = _conjunction(conditions)
+        condition = conjunction(conditions)
         return {
             "TableName": self._table,
-            "Item": _wire(row),
+            "Item": to_wire(row),
             "ConditionExpression": condition,
-            "ExpressionAttributeNames": _names(condition),
-            "ExpressionAttributeValues": _values(condition, values),
+            "ExpressionAttributeNames": names_in(condition),
+            "ExpressionAttributeValues": values_in(condition, values),
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
+
+    def _update(self, write: Write) -> Any:
+        update = update_expression(write)
+        condition = conjunction(write.conditions)
+        text = f"{update} {condition}"
+        return {
+            "TableName": self._table,
+            "Key": _key(write.task_id),
+            "UpdateExpression": update,
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": names_in(text),
+            "ExpressionAttributeValues": values_in(text, write.values),
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+
+    def _action(self, effect: Effect) -> Any:
+        request: dict[str, Any] = {
+            "TableName": f"{self._effects_prefix}{effect.table}",
+            "Item" if effect.action == "Put" else "Key": to_wire(effect.item),
+            "UpdateExpression": effect.expression,
+            "ConditionExpression": effect.condition,
+            "ExpressionAttributeNames": effect.names,
+            "ExpressionAttributeValues": to_wire(effect.values),
+        }
+        return {effect.action: {name: value for name, value in request.items() if value}}
+
+    def _transact(self, items: Any, token: str, others: int) -> Refused | EffectRefused | None:
+        """A transaction whose first item is the state row, followed by `others`."""
+        try:
+            self._client.transact_write_items(TransactItems=items, ClientRequestToken=token)
+        except ClientError as error:
+            return _transaction_outcome(error, others)
+        return None
 
     def _guarded(self, call: Any) -> Refused | None:
         """Run a conditional write: None when it was made, the row that stood against it when it was refused."""
@@ -217,7 +296,7 @@ class TaskStore:
             old = _row_against(error)
             if old is None:
                 raise
-            return Refused(rows.task_of(_plain(old)) if old.get("SK") == {"S": rows.STATE} else None)
+            return Refused(rows.task_of(from_wire(old)) if old.get("SK") == {"S": rows.STATE} else None)
         return None
 
 
@@ -233,6 +312,30 @@ def _row_against(error: ClientError) -> Mapping[str, Any] | None:
     return None
 
 
+def _transaction_outcome(error: ClientError, others: int) -> Refused | EffectRefused:
+    """What stood against a transaction; the state row counts first, since it tells a stale worker.
+
+    Raises:
+        Busy, PermanentError, ClientError: see `TaskStore.commit`.
+    """
+    response: Any = error.response
+    code = response["Error"]["Code"]
+    reasons = response.get("CancellationReasons") or []
+    codes = [str(reason.get("Code", "None")) for reason in reasons]
+    if codes and codes[0] == "ConditionalCheckFailed":
+        old = reasons[0].get("Item")
+        return Refused(rows.task_of(from_wire(old)) if old else None)
+    if code in INVALID or any(found in INVALID for found in codes):
+        said = next((str(reason.get("Message")) for reason in reasons if reason.get("Code") in INVALID), str(error))
+        raise PermanentError(f"effects refused: {said}") from error
+    for index in range(others):
+        if codes[index + 1 : index + 2] == ["ConditionalCheckFailed"]:
+            return EffectRefused(index)
+    if code in BUSY or any(found in BUSY for found in codes):
+        raise Busy(str(error)) from error
+    raise error
+
+
 def message_of(task: Task) -> Message:
     return Message(task.task_id, task.generation)
 
@@ -243,50 +346,3 @@ def _key(task_id: str, sort: str = rows.STATE) -> dict[str, Any]:
 
 def _cursor_key(name: str) -> dict[str, Any]:
     return {"PK": {"S": "SWEEPER"}, "SK": {"S": name}}
-
-
-def _conjunction(conditions: Mapping[str, str]) -> str:
-    return " AND ".join(f"({text})" for text in conditions.values())
-
-
-def _update_expression(write: Write) -> str:
-    clauses = ["SET " + ", ".join(f"#{name} = {value}" for name, value in write.set.items())]
-    if write.remove:
-        clauses.append("REMOVE " + ", ".join(f"#{name}" for name in write.remove))
-    if write.add:
-        clauses.append("ADD " + ", ".join(f"#{name} {value}" for name, value in write.add.items()))
-    return " ".join(clauses)
-
-
-def _names(text: str) -> dict[str, str]:
-    return {f"#{name}": name for name in _NAME.findall(text)}
-
-
-def _values(text: str, values: Mapping[str, Value]) -> dict[str, Any]:
-    """Only the values that the text mentions: DynamoDB refuses unused ones."""
-    used = set(_VALUE.findall(text))
-    return {name: _to_wire(_unwrapped(value)) for name, value in values.items() if name in used}
-
-
-def _wire(row: Mapping[str, Value]) -> dict[str, Any]:
-    return {name: _to_wire(_unwrapped(value)) for name, value in row.items()}
-
-
-def _unwrapped(value: Value) -> Value:
-    """A StrEnum member as the plain string that the serializer knows."""
-    return str(value) if isinstance(value, str) else value
-
-
-def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _integers(_from_wire(value)) for name, value in item.items()}
-
-
-def _integers(value: Any) -> Any:
-    """The rows hold whole numbers only; boto3 reads every number as Decimal."""
-    if isinstance(value, Decimal):
-        return int(value)
-    if isinstance(value, list):
-        return [_integers(entry) for entry in value]
-    if isinstance(value, dict):
-        return {name: _integers(entry) for name, entry in value.items()}
-    return value

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from lambdas.common.task import (
     MAX_HAND_BACKS,
+    READABLE,
     VERSION,
     Claim,
     IndexClass,
@@ -19,6 +20,7 @@ from lambdas.common.task import (
     TimelineEntry,
     class_shard,
     class_sort,
+    recent,
 )
 
 Value = str | int | None | list["Value"] | dict[str, "Value"] | set[str]
@@ -69,7 +71,7 @@ def claim(wish: Claim) -> Write:
         "claim",
         message.task_id,
         conditions={
-            "known_version": "#v <= :v",
+            "known_version": "#v BETWEEN :oldestV AND :v",
             "same_generation": "#generation = :generation",
             "not_parked_nor_ended": "#classShard = :open",
             "attempts_left": "#attempts < #maxAttempts",
@@ -88,6 +90,7 @@ def claim(wish: Claim) -> Write:
         },
         remove=("nextAttemptAt",),
         values={
+            ":oldestV": READABLE[0],
             ":v": VERSION,
             ":generation": message.generation,
             ":open": class_shard(IndexClass.OPEN, message.task_id),
@@ -300,5 +303,77 @@ def mark_sent(task: Task, now: int) -> Write:
             ":sort": class_sort(task.created_at, task.task_id),
             ":one": 1,
             ":now": now,
+        },
+    )
+
+
+def cancel(task: Task, now: int, expires_at_seconds: int, token: str) -> Write:
+    """Any open status to CANCELLED. The fresh token fences off a worker that is still running."""
+    conditions, values = _as_read(task)
+    return Write(
+        "cancel",
+        task.task_id,
+        conditions=conditions,
+        set={
+            "status": ":status",
+            "classShard": ":class",
+            "classSort": ":sort",
+            "expiresAt": ":expiresAt",
+            "token": ":token",
+            **_LOG,
+        },
+        remove=("leaseUntil", "nextAttemptAt", "messageId"),
+        values={
+            **values,
+            ":status": Status.CANCELLED,
+            ":class": class_shard(IndexClass.CANCELLED, task.task_id),
+            ":sort": class_sort(task.created_at, task.task_id),
+            ":expiresAt": expires_at_seconds,
+            ":token": token,
+            ":now": now,
+            ":event": _event(now, Status.CANCELLED, task.generation),
+        },
+    )
+
+
+def replay(task: Task, now: int, token: str) -> Write:
+    """A dead and recorded task begins a new generation: all counters anew, its recent history kept, no expiry.
+
+    Nobody writes to a recorded dead task, so the history as it was read is the history as it is.
+    """
+    return Write(
+        "replay",
+        task.task_id,
+        conditions={
+            "same_generation": "#generation = :generation",
+            "dead": "#status = :dead",
+            "recorded": "#classShard = :readClass",
+            "not_expired": "attribute_not_exists(#expiresAt) OR #expiresAt >= :nowSeconds",
+        },
+        set={
+            "status": ":status",
+            "classShard": ":open",
+            "generation": "#generation + :one",
+            "attempts": ":zero",
+            "sends": ":zero",
+            "sentAt": ":now",
+            "token": ":token",
+            "updatedAt": ":now",
+            "timeline": "list_append(:history, :event)",
+        },
+        remove=("handedBack", "nextAttemptAt", "messageId", "leaseUntil", "expiresAt", "error"),
+        values={
+            ":generation": task.generation,
+            ":dead": Status.FAILED_FINAL,
+            ":readClass": class_shard(IndexClass.RECORDED, task.task_id),
+            ":nowSeconds": now // 1000,
+            ":status": Status.SUBMITTED,
+            ":open": class_shard(IndexClass.OPEN, task.task_id),
+            ":one": 1,
+            ":zero": 0,
+            ":token": token,
+            ":now": now,
+            ":history": [timeline_item(entry) for entry in recent(task.timeline)],
+            ":event": _event(now, Status.SUBMITTED, task.generation + 1),
         },
     )

@@ -9,18 +9,9 @@ from typing import Any, Protocol
 
 from lambdas.common import transitions
 from lambdas.common.dead_letters import Recorder
+from lambdas.common.decisions import Bury, Drop, HandBack, Record, Stray, for_dead_message
 from lambdas.common.store import Refused, message_of
-from lambdas.common.task import (
-    Bury,
-    Drop,
-    HandBack,
-    Message,
-    Record,
-    Stray,
-    Task,
-    for_dead_message,
-    parse_message,
-)
+from lambdas.common.task import Message, Task, parse_message
 from lambdas.common.transitions import Value, Write
 
 MAX_RAW_BODY = 1024

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypedDict
 
 from lambdas.common import transitions
+from lambdas.common.decisions import Acknowledge, Bury, Defer, OwnWrite, after_refused_claim
+from lambdas.common.effects import Busy, Effect, EffectRefused, Effects
 from lambdas.common.kinds import MAX_RESULT_BYTES, JsonObject, Registry, Work
 from lambdas.common.queue import MAX_DELAY_SECONDS
 from lambdas.common.retry import Backoff, PermanentError, RetryAfter
 from lambdas.common.store import Refused
-from lambdas.common.task import (
-    Acknowledge,
-    Bury,
-    Claim,
-    Defer,
-    Message,
-    OwnWrite,
-    Task,
-    after_refused_claim,
-    seconds_until,
-)
+from lambdas.common.task import Claim, Message, Status, Task, seconds_until
 from lambdas.common.transitions import Write
 
 LEASE_MARGIN_MS = 5_000
@@ -42,6 +35,7 @@ class Store(Protocol):
     def get(self, task_id: str) -> Task | None: ...
     def payload(self, task: Task) -> str: ...
     def apply(self, write: Write) -> Task | Refused: ...
+    def commit(self, write: Write, effects: Sequence[Effect], token: str) -> Refused | EffectRefused | None: ...
     def expire_payload(self, task: Task, expires_at_seconds: int) -> None: ...
 
 
@@ -80,20 +74,27 @@ class Worker:
     now: Callable[[], int]
     new_token: Callable[[], str]
     rng: random.Random
+    sleep: Callable[[float], None]
+    """Seconds; between two tries of a transaction that was in conflict."""
 
     def deliver(
-        self, delivery: Delivery, deadline: int, on_claim: Callable[[Task], None] = lambda task: None
+        self, delivery: Delivery, deadline: int, on_claim: Callable[[Task, int], None] = lambda task, ends_at: None
     ) -> Outcome:
-        """Work on one delivery. `on_claim` hears of the claimed task before its work begins."""
+        """Work on one delivery. Before the work begins, `on_claim` hears of the task and of when to give it up."""
         claimed = self._claim(delivery, deadline)
         if isinstance(claimed, Outcome):
             return claimed
-        on_claim(claimed)
+        ends_at = self._ends_at(claimed, deadline)
+        on_claim(claimed, ends_at)
         try:
-            result = self._run(claimed, deadline)
+            effects = self._run(claimed, ends_at)
+            write = transitions.complete(claimed, self.now(), result_text(effects.result), self._expires_at())
+            written = self._commit(write, effects, claimed, ends_at)
         except Exception as error:  # noqa: BLE001  the work of a kind may raise anything, and any of it is a failed attempt
             return self.fail(claimed, error)
-        return self._complete(claimed, result)
+        if written is None or _as_written(claimed, written, Status.COMPLETED):
+            return self._completed(claimed)
+        return _stale(claimed)
 
     def fail(self, task: Task, error: Exception) -> Outcome:
         """End the attempt as failed: wait for the next one, or die of the last."""
@@ -133,37 +134,86 @@ class Worker:
                 return Outcome(f"deferred: {reason}", task_id, False, seconds)
         raise AssertionError(f"no rule for {decision}")
 
-    def _run(self, task: Task, deadline: int) -> str | None:
+    def _ends_at(self, task: Task, deadline: int) -> int:
+        """When the attempt is given up: its kind's time-out, but never later than the invocation allows."""
+        kind = self.registry.get(task.kind)
+        if kind is None or kind.timeout_seconds is None:
+            return deadline
+        return min(deadline, self.now() + round(kind.timeout_seconds * 1000))
+
+    def _run(self, task: Task, ends_at: int) -> Effects:
+        """Do the work; what it wants written and its result.
+
+        Raises:
+            PermanentError: nobody here knows the kind, or it returned what cannot be stored. Else what the work raises.
+        """
         kind = self.registry.get(task.kind)
         if kind is None:
             raise PermanentError(f"kind {task.kind!r} is not known to this deployment")
         payload: JsonObject = json.loads(self.store.payload(task))
         work = Work(
-            task.task_id, payload, task.attempts, task.generation, lambda: max(0.0, (deadline - self.now()) / 1000)
+            task.task_id, payload, task.attempts, task.generation, lambda: max(0.0, (ends_at - self.now()) / 1000)
         )
-        return result_text(kind.run(work))
+        returned = kind.run(work)
+        effects = returned if isinstance(returned, Effects) else Effects((), returned)
+        if problem := effects.problem(kind.tables):
+            raise PermanentError(problem)
+        return effects
 
-    def _complete(self, task: Task, result: str | None) -> Outcome:
-        now = self.now()
-        expires_at = now // 1000 + self.retention_seconds
-        completed = Outcome("task completed", task.task_id, True, **_about(task, None), age_ms=now - task.created_at)
-        outcome = self._finish(transitions.complete(task, now, result, expires_at), task, completed)
-        if outcome is completed:
-            self.store.expire_payload(task, expires_at)
-        return outcome
+    def _commit(self, write: Write, effects: Effects, task: Task, ends_at: int) -> Task | Refused | None:
+        """Write COMPLETED, with the effects when there are any; what conflicts is tried again while time is left.
+
+        Raises:
+            Busy: it conflicted to the end. Or the error that an effect declared for its own condition.
+        """
+        if not effects.items:
+            return self.store.apply(write)
+        for tries in itertools.count(1):
+            try:
+                answer = self.store.commit(write, effects.items, task.token)
+            except Busy:
+                pause = self.rng.uniform(0, min(1.0, 0.05 * 2**tries))
+                if self.now() + pause * 1000 >= ends_at:
+                    raise
+                self.sleep(pause)
+                continue
+            if isinstance(answer, EffectRefused):
+                raise effects.items[answer.index].refused
+            return answer
+        raise AssertionError("unreachable")
+
+    def _expires_at(self) -> int:
+        return self.now() // 1000 + self.retention_seconds
 
     def _finish(self, write: Write, task: Task, outcome: Outcome) -> Outcome:
-        """The outcome, if the write was made; also when a repeated call was refused by the very write it repeats."""
         written = self.store.apply(write)
-        row = written if isinstance(written, Task) else written.row
-        if row is not None and row.token == task.token and row.status == write.values[":status"]:
+        if _as_written(task, written, Status(str(write.values[":status"]))):
             return outcome
-        return Outcome("stale worker: the task has gone on without it", task.task_id, False, None, task.attempts)
+        if _as_written(task, written, Status.COMPLETED):  # only the acknowledgement of that was lost
+            return self._completed(task)
+        return _stale(task)
+
+    def _completed(self, task: Task) -> Outcome:
+        self.store.expire_payload(task, self._expires_at())
+        age = self.now() - task.created_at
+        return Outcome("task completed", task.task_id, True, **_about(task, None), age_ms=age)
 
     def _wait_seconds(self, task: Task, error: Exception) -> float:
+        kind = self.registry.get(task.kind)
+        backoff = kind.backoff if kind is not None and kind.backoff is not None else self.backoff
         asked = error.seconds if isinstance(error, RetryAfter) else None
-        wait = self.backoff.wait_seconds(task.attempts, self.rng) if asked is None else asked
+        wait = backoff.wait_seconds(task.attempts, self.rng) if asked is None else asked
         return max(0.0, min(MAX_WAIT_SECONDS, wait))
+
+
+def _as_written(task: Task, written: Task | Refused, status: Status) -> bool:
+    """Whether the holder's write was made; also when a repeated call was refused by the very write it repeats."""
+    row = written.row if isinstance(written, Refused) else written
+    return row is not None and row.token == task.token and row.status is status
+
+
+def _stale(task: Task) -> Outcome:
+    return Outcome("stale worker: the task has gone on without it", task.task_id, False, None, task.attempts)
 
 
 def _about(task: Task, error: str | None) -> About:

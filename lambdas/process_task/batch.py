@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypedDict
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -35,39 +37,61 @@ class Queue(Protocol):
 
 
 class OutOfTime(Exception):
-    """The invocation ended before the work did."""
+    """The time of the attempt, or of its invocation, ended before the work did."""
 
 
 class _Slot:
     """A record on its way. Remembers the claimed task, so that its attempt can be ended from outside its thread."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, ends_at: int, news: SimpleQueue[None]) -> None:
         self.record = record
         self.claimed: Task | None = None
+        self.ends_at = ends_at
+        """When it is given up."""
+        self.future: Future[Outcome] = Future()
+        self._news = news
 
-    def hold(self, task: Task) -> None:
-        self.claimed = task
+    def start(self, pool: ThreadPoolExecutor, worker: Worker, deadline: int) -> None:
+        self.future = pool.submit(_deliver, self, worker, deadline)
+        self.future.add_done_callback(lambda _: self._news.put(None))
+
+    def hold(self, task: Task, ends_at: int) -> None:
+        self.claimed, self.ends_at = task, min(self.ends_at, ends_at)
+        self._news.put(None)
+
+    def runs(self, now: int) -> bool:
+        return not self.future.done() and now < self.ends_at
 
 
 def work_through(
     records: Sequence[Record], worker: Worker, deadline: int, threads: int
 ) -> list[tuple[Record, Outcome]]:
     """Outcomes in the order of the records. Ends before `deadline` (ms), whatever the work does."""
-    slots = [_Slot(record) for record in records]
+    news: SimpleQueue[None] = SimpleQueue()
+    slots = [_Slot(record, deadline - KEPT_FOR_ENDING_MS, news) for record in records]
     pool = ThreadPoolExecutor(max_workers=min(threads, len(slots)) or 1)
-    futures = [pool.submit(_deliver, slot, worker, deadline) for slot in slots]
-    wait(futures, timeout=max(0, deadline - KEPT_FOR_ENDING_MS - worker.now()) / 1000)
+    for slot in slots:
+        slot.start(pool, worker, deadline)
+    _wait(slots, worker.now, news)
     pool.shutdown(wait=False, cancel_futures=True)
-    return [(slot.record, _outcome(slot, future, worker)) for slot, future in zip(slots, futures, strict=True)]
+    return [(slot.record, _outcome(slot, worker)) for slot in slots]
 
 
-def _outcome(slot: _Slot, future: Future[Outcome], worker: Worker) -> Outcome:
-    if future.done() and not future.cancelled():
-        return future.result()
+def _wait(slots: Sequence[_Slot], now: Callable[[], int], news: SimpleQueue[None]) -> None:
+    """Until every slot is done or its time is up; `news` comes with each claim and each end."""
+    while running := [slot for slot in slots if slot.runs(now())]:
+        until = min(slot.ends_at for slot in running)
+        with suppress(Empty):
+            news.get(timeout=max(0, until - now()) / 1000)
+
+
+def _outcome(slot: _Slot, worker: Worker) -> Outcome:
+    if slot.future.done() and not slot.future.cancelled():
+        return slot.future.result()
     if slot.claimed is None:
         return Outcome("not begun: no time left", None, False, 0)
     # The write below also fences the thread that still works: its finish finds another status and is refused.
-    task, too_late = slot.claimed, OutOfTime("the invocation ended before the work did")
+    task, too_late = slot.claimed, OutOfTime("the attempt was given up: its time was over before its work was")
     return _reported(task.task_id, lambda: worker.fail(task, too_late))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -39,7 +40,7 @@ class Parts:
 def parts() -> Parts:
     env = Environment(os.environ)
     worker = Worker(
-        store=TaskStore(aws.dynamodb(), env.text("TABLE_NAME")),
+        store=TaskStore(aws.dynamodb(), env.text("TABLE_NAME"), f"{env.text('STAGE')}-"),
         registry=kinds.load(kinds_package),
         backoff=Backoff(
             env.number("BACKOFF_BASE_SECONDS", 0, 3600),
@@ -50,6 +51,7 @@ def parts() -> Parts:
         now=aws.now_ms,
         new_token=aws.new_token,
         rng=random.Random(),
+        sleep=time.sleep,
     )
     queue = TaskQueue(aws.sqs(), env.text("QUEUE_URL"))
     return Parts(worker, queue, env.integer("BATCH_THREADS", 1, 1000), telemetry.metrics(env.text("STAGE")))

@@ -35,7 +35,7 @@ class Parts:
     store: TaskStore
     queue: TaskQueue
     registry: kinds.Registry
-    max_attempts: int
+    default_attempts: int
 
 
 @cache
@@ -57,7 +57,8 @@ def handle(event: Mapping[str, Any], context: object) -> Response:
         log.info("submit refused", code=error.code, status=error.status)
         return error_response(error)
     try:
-        accepted = submit(submission, p.store, p.queue, max_attempts=p.max_attempts, now=now, token=aws.new_token())
+        max_attempts = p.registry.attempts(submission.kind, p.default_attempts)
+        accepted = submit(submission, p.store, p.queue, max_attempts=max_attempts, now=now, token=aws.new_token())
     except (BotoCoreError, ClientError):
         log.exception("submit outcome unknown", task_id=submission.task_id)
         return error_response(UNKNOWN_OUTCOME)

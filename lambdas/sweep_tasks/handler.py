@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.common import aws, telemetry
 from lambdas.common.dead_letters import Recorder
@@ -16,6 +18,9 @@ from lambdas.common.store import TaskStore
 from lambdas.common.task import Task
 from lambdas.common.telemetry import MetricUnit
 from lambdas.sweep_tasks.sweep import Sweeper
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
 
 log = telemetry.logger("sweep-tasks")
 KEPT_FOR_ENDING_MS = 3_000
@@ -37,8 +42,20 @@ def parts() -> Parts:
     retention = env.integer("TASK_RETENTION_DAYS", 15, 3650) * 86_400
     recorder = Recorder(store, retention, aws.now_ms, aws.new_token)
     resend_after_ms = env.integer("RESEND_AFTER_SECONDS", 1, 43_200) * 1000
-    sweeper = Sweeper(store, queue, recorder, resend_after_ms, aws.now_ms, _complain)
+    mapping_id = env.text("MAPPING_ID")
+    paused = partial(_paused, aws.event_source_mappings(), mapping_id)
+    sweeper = Sweeper(store, queue, recorder, paused, resend_after_ms, aws.now_ms, _complain)
     return Parts(sweeper, telemetry.metrics(env.text("STAGE")))
+
+
+def _paused(client: LambdaClient, mapping_id: str) -> bool:
+    """Whether the mapping that feeds ProcessTask is switched off. When nobody can tell, it is not."""
+    try:
+        state = client.get_event_source_mapping(UUID=mapping_id)["State"]
+    except (BotoCoreError, ClientError):
+        log.exception("state of the event source mapping unknown")
+        return False
+    return state in ("Disabled", "Disabling")
 
 
 def _complain(task: Task, error: Exception) -> None:

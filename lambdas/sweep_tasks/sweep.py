@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lambdas.common import transitions
+from lambdas.common.decisions import Consumption, resend_due_at
 from lambdas.common.store import Page, Refused, message_of
-from lambdas.common.task import SHARDS, VERSION, IndexClass, Message, Task, class_sort, resend_due_at
+from lambdas.common.task import SHARDS, IndexClass, Message, Task, class_sort
 from lambdas.common.transitions import Write
 
 PAGE_SIZE = 100
-PAGES_PER_SHARD = 10
-"""Bound of one run: so many rows of a shard are looked at, and the next run goes on behind them."""
+PAGES_PER_SHARD = 25
+"""Bound of one run: so many pages of a shard are looked at, and the next run goes on behind them."""
 RECORD_DEAD_AFTER_MS = 15 * 60_000
 """A dead task waits so long for its message to pass through the dead-letter queue before it is recorded without."""
 
@@ -22,6 +23,7 @@ class Store(Protocol):
     def page(
         self, index_class: IndexClass, shard: int, limit: int, after: str | None = None, up_to: str | None = None
     ) -> Page: ...
+    def youngest(self, index_class: IndexClass, shard: int) -> Task | None: ...
     def apply(self, write: Write) -> Task | Refused: ...
     def cursor(self, name: str) -> str | None: ...
     def set_cursor(self, name: str, cursor: str | None) -> None: ...
@@ -29,6 +31,7 @@ class Store(Protocol):
 
 class Queue(Protocol):
     def send(self, message: Message, delay_seconds: int = 0) -> None: ...
+    def waiting(self) -> int: ...
 
 
 class Recorder(Protocol):
@@ -39,6 +42,7 @@ class Recorder(Protocol):
 class Healed:
     """What one run found and did."""
 
+    paused: bool = False
     examined: int = 0
     resent: int = 0
     unparked: int = 0
@@ -53,20 +57,35 @@ class Sweeper:
     store: Store
     queue: Queue
     recorder: Recorder
+    consumer_paused: Callable[[], bool]
+    """Whether nobody consumes the queue at present."""
     resend_after_ms: int
     now: Callable[[], int]
     complain: Callable[[Task, Exception], None]
     """Hears of a task that could not be healed; the run goes on, and the next one tries again."""
 
     def sweep(self, time_left: Callable[[], bool]) -> Healed:
-        healed = Healed()
-        for shard in range(SHARDS):
-            self._shard(IndexClass.PARKED, shard, healed, time_left)
-            self._shard(IndexClass.OPEN, shard, healed, time_left)
-            self._shard(IndexClass.DEAD, shard, healed, time_left)
+        consumption = self._consumption()
+        healed = Healed(paused=consumption.paused)
+        first = self.now() // 60_000  # another shard begins each minute, so that a long one cannot starve the rest
+        for shard in (number % SHARDS for number in range(first, first + SHARDS)):
+            for index_class in (IndexClass.PARKED, IndexClass.OPEN, IndexClass.DEAD):
+                self._shard(index_class, shard, healed, consumption, time_left)
         return healed
 
-    def _shard(self, index_class: IndexClass, shard: int, healed: Healed, time_left: Callable[[], bool]) -> None:
+    def _consumption(self) -> Consumption:
+        claimed = (self.store.youngest(IndexClass.COMPLETED, shard) for shard in range(SHARDS))
+        reached = max((task.created_at for task in claimed if task is not None), default=0)
+        return Consumption(self.consumer_paused(), self.queue.waiting() > 0, reached)
+
+    def _shard(
+        self,
+        index_class: IndexClass,
+        shard: int,
+        healed: Healed,
+        consumption: Consumption,
+        time_left: Callable[[], bool],
+    ) -> None:
         """Look at up to PAGES_PER_SHARD pages, going on where the last run stopped and wrapping at the end."""
         name = f"{index_class}#{shard}"
         # Parked tasks are sorted by their due time: only the due ones are read, and they leave the class, so no cursor.
@@ -78,30 +97,31 @@ class Sweeper:
                 break
             page = self.store.page(index_class, shard, PAGE_SIZE, cursor, up_to)
             for task in page.tasks:
-                self._tried(task, healed)
+                self._tried(task, healed, consumption)
             cursor = page.cursor
             if cursor is None:
                 break
         if not by_due_time and cursor != started_at:
             self.store.set_cursor(name, cursor)
 
-    def _tried(self, task: Task, healed: Healed) -> None:
+    def _tried(self, task: Task, healed: Healed, consumption: Consumption) -> None:
         try:
-            self._heal(task, healed)
+            self._heal(task, healed, consumption)
         except Exception as error:  # noqa: BLE001  one task's trouble must not keep the others from being healed
             healed.failed += 1
             self.complain(task, error)
 
-    def _heal(self, task: Task, healed: Healed) -> None:
+    def _heal(self, task: Task, healed: Healed, consumption: Consumption) -> None:
         healed.examined += 1
         now = self.now()
-        if task.version > VERSION:
-            return  # of a newer deployment: its own sweeper knows what to do
+        if not task.readable:
+            return  # of another deployment: its own sweeper knows what to do
         match task.index_class:
             case IndexClass.PARKED:
                 healed.unparked += self._send(task, now)
-            case IndexClass.OPEN if resend_due_at(task, self.resend_after_ms) < now:
-                healed.resent += self._send(task, now)
+            case IndexClass.OPEN:
+                due_at = resend_due_at(task, self.resend_after_ms, consumption)
+                healed.resent += due_at is not None and due_at < now and self._send(task, now)
             case IndexClass.DEAD if task.updated_at + RECORD_DEAD_AFTER_MS < now:
                 recorded = self.recorder.record(task, task.message_id or "none", 0, None)
                 healed.recorded += isinstance(recorded, Task)

@@ -77,11 +77,12 @@ class FakeDynamoDB:
     def query(self, **request: Any) -> dict[str, Any]:
         with self._lock:
             known = ("IndexName", "KeyConditionExpression", "ExpressionAttributeValues", "ExpressionAttributeNames")
-            self._check(request, "Query", (*known, "Limit", "ConsistentRead"))
+            self._check(request, "Query", (*known, "Limit", "ConsistentRead", "ScanIndexForward"))
             index = request.get("IndexName")
             if index and request.get("ConsistentRead"):
                 raise _invalid("Query", "Consistent reads are not supported on global secondary indexes")
             found = self._matching(request, INDEXES[index] if index else KEY)
+            found = found if request.get("ScanIndexForward", True) else found[::-1]
             limit = request.get("Limit", len(found) + 1)
             page = [_projected(row, INDEXES[index]) if index else row for row in found[:limit]]
             answer = {"Items": [_wire(row) for row in page], "Count": len(page)}

@@ -17,10 +17,15 @@ class FakeQueue:
     sent: list[tuple[Message, int]] = field(default_factory=list)
     hidden: list[tuple[str, int]] = field(default_factory=list)
     failure: Exception | None = None
+    backlog: int = 0
+    """Messages that somebody else left waiting."""
 
     def send(self, message: Message, delay_seconds: int = 0) -> None:
         self._fail()
         self.sent.append((message, delay_seconds))
+
+    def waiting(self) -> int:
+        return self.backlog
 
     def hide(self, receipt_handle: str, seconds: int) -> None:
         self._fail()

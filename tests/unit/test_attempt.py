@@ -11,10 +11,11 @@ from typing import Any, cast
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
+from lambdas.common.decisions import UNDELIVERABLE, WORKER_DIED
 from lambdas.common.kinds import JsonObject, Registry, Work
 from lambdas.common.retry import Backoff, PermanentError, RetryAfter
 from lambdas.common.rows import INLINE_PAYLOAD_BYTES
-from lambdas.common.task import UNDELIVERABLE, WORKER_DIED, IndexClass, Message, Status, Task
+from lambdas.common.task import IndexClass, Message, Status, Task
 from lambdas.process_task.attempt import LEASE_MARGIN_MS, MAX_ERROR_CHARACTERS, Delivery, Outcome, Worker
 from tests.support.dynamodb import TABLE, FakeDynamoDB, task_store
 from tests.support.faults import Between, LostAnswer
@@ -62,7 +63,11 @@ class World:
             return work(task)
 
         store = task_store(client or self.client)
-        return Worker(store, registry, self._backoff, RETENTION_SECONDS, self.clock, self._tokens, random.Random(1))
+        rng = random.Random(1)
+        return Worker(store, registry, self._backoff, RETENTION_SECONDS, self.clock, self._tokens, rng, self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        self.clock.advance(round(seconds * 1000))
 
     def deliver(self, delivery: Delivery = DELIVERY, client: object = None) -> Outcome:
         return self.worker(client).deliver(delivery, DEADLINE)
@@ -122,15 +127,15 @@ def test_while_it_works_the_row_is_leased_to_this_delivery_until_after_the_deadl
     def run(work: Work) -> None:
         rows.append(world.row)
 
-    claimed: list[Task] = []
-    world.worker(run=run).deliver(DELIVERY, DEADLINE, claimed.append)
+    claimed: list[tuple[Task, int]] = []
+    world.worker(run=run).deliver(DELIVERY, DEADLINE, lambda task, ends_at: claimed.append((task, ends_at)))
     (row,) = rows
     assert (row.status, row.lease_until, row.message_id) == (
         Status.PROCESSING,
         DEADLINE + LEASE_MARGIN_MS,
         "message-1",
     )
-    assert claimed == [row]
+    assert claimed == [(row, DEADLINE)]
 
 
 def test_a_long_payload_reaches_the_work_and_expires_with_the_task() -> None:
@@ -328,7 +333,6 @@ def test_an_end_that_the_sdk_repeats_is_the_end_it_was(run: Run, attempts: int) 
 @pytest.mark.parametrize(
     ("end", "event", "acknowledge", "visibility"),
     [
-        ("completed", "acknowledged: already COMPLETED", True, None),
         ("failed", "deferred: busy or backing off", False, 5),
         ("parked", "acknowledged: parked, the sweeper sends it when due", True, None),
         ("dead", "deferred: dead", False, 0),
@@ -343,6 +347,14 @@ def test_an_end_whose_answer_is_lost_is_known_to_the_next_delivery(
         world.deliver(client=LostAnswer(world.client, "update_item", number=2, repeats=False))
     assert world.deliver() == Outcome(event, TASK_ID, acknowledge, visibility)
     assert (world.runs, world.row.attempts) == (1, 1)
+
+
+def test_a_completion_whose_answer_is_lost_is_found_when_the_failure_is_to_be_written() -> None:
+    world = World()
+    planted(world.store, a_task())
+    lossy = LostAnswer(world.client, "update_item", number=2, repeats=False)
+    assert world.deliver(client=lossy).event == "task completed"
+    assert (world.row.status, world.row.attempts) == (Status.COMPLETED, 1)
 
 
 # Copies, stale workers, dead workers. ---------------------------------------------------------------------------------
@@ -417,7 +429,7 @@ def test_a_worker_whose_task_another_one_works_on_changes_nothing() -> None:
 
     first: list[Task] = []
     stale = world.worker(run=outer)
-    assert stale.deliver(DELIVERY, DEADLINE, first.append) == STALE
+    assert stale.deliver(DELIVERY, DEADLINE, lambda task, _: first.append(task)) == STALE
     assert world.row.status is Status.COMPLETED
 
 
@@ -468,7 +480,7 @@ def test_a_task_that_changes_while_it_is_buried_is_looked_at_again_soon() -> Non
         (None, 1, Outcome("deferred: no such task", TASK_ID, False, 0)),
         (a_task(generation=2), 1, Outcome("acknowledged: older generation", TASK_ID, True)),
         (a_task(), 2, Outcome("deferred: newer generation than the row", TASK_ID, False, 0)),
-        (a_task(version=2), 1, Outcome("deferred: row of a newer version", TASK_ID, False, 60)),
+        (a_task(version=2), 1, Outcome("deferred: row of an unknown version", TASK_ID, False, 60)),
         (dead(error=UNDELIVERABLE), 1, Outcome("deferred: dead", TASK_ID, False, 0)),
         (waiting(), 1, Outcome("deferred: busy or backing off", TASK_ID, False, 10)),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -68,7 +69,8 @@ class World:
             return None
 
         store = task_store(client or self.client)
-        return Worker(store, registry, Backoff(5, 900, "none"), 86_400, self.now, Tokens(), random.Random(1))
+        rng = random.Random(1)
+        return Worker(store, registry, Backoff(5, 900, "none"), 86_400, self.now, Tokens(), rng, time.sleep)
 
     def row(self, task_id: str) -> Task:
         row = self.store.get(task_id)
@@ -193,7 +195,7 @@ def test_work_still_running_at_the_end_is_a_failed_attempt_and_what_waits_behind
     assert _shown(outcomes) == [("task failed", False, 5), ("not begun: no time left", False, 0)]
     row = out_of_time.row("hang-1")
     assert (row.status, row.attempts) == (Status.FAILED_PENDING, 1)
-    assert row.error == "OutOfTime: the invocation ended before the work did"
+    assert row.error == "OutOfTime: the attempt was given up: its time was over before its work was"
     assert out_of_time.row("good-1").attempts == 0
 
 

@@ -6,30 +6,33 @@ from typing import Any
 
 import pytest
 
-from lambdas.common.task import (
+from lambdas.common.decisions import (
     UNDELIVERABLE,
     WORKER_DIED,
     Acknowledge,
     Bury,
-    Claim,
+    Consumption,
     Defer,
     Drop,
     HandBack,
-    IndexClass,
-    Message,
     OwnWrite,
     Record,
-    Status,
     Stray,
+    after_refused_claim,
+    for_dead_message,
+    resend_due_at,
+)
+from lambdas.common.task import (
+    Claim,
+    IndexClass,
+    Message,
+    Status,
     Task,
     TimelineEntry,
     UnknownVersion,
-    after_refused_claim,
     class_sort,
-    for_dead_message,
     numbered,
     parse_message,
-    resend_due_at,
     seconds_until,
     shard_of,
 )
@@ -47,10 +50,10 @@ PARKED = waiting(index_class=IndexClass.PARKED, message_id=None)
 
 REFUSED_CLAIMS: dict[str, tuple[Task | None, object]] = {
     "no row": (None, Defer("no such task", 0)),
-    "a row of a newer version": (a_task(version=2), Defer("row of a newer version", 60)),
+    "a row of a newer version": (a_task(version=2), Defer("row of an unknown version", 60)),
     "a newer version comes before every other rule": (
         dead(version=2, generation=2),
-        Defer("row of a newer version", 60),
+        Defer("row of an unknown version", 60),
     ),
     "my own claim, its acknowledgement lost": (processing(token="my-token"), OwnWrite()),
     "my token, though the attempt has ended": (
@@ -160,11 +163,14 @@ def test_waits_are_rounded_up_to_whole_seconds_within_what_sqs_allows(at: int, s
     assert seconds_until(NOW + at, NOW) == seconds
 
 
+FLOWING = Consumption(paused=False, waiting=False, reached=0)
+
+
 @pytest.mark.parametrize(
     ("sends", "seconds"), [(0, 900), (1, 3_600), (2, 14_400), (3, 43_200), (4, 43_200), (400, 43_200)]
 )
 def test_each_resend_waits_four_times_longer_up_to_twelve_hours(sends: int, seconds: int) -> None:
-    assert resend_due_at(a_task(sends=sends), 900 * SECOND) == NOW + seconds * SECOND
+    assert resend_due_at(a_task(sends=sends), 900 * SECOND, FLOWING) == NOW + seconds * SECOND
 
 
 @pytest.mark.parametrize(
@@ -177,7 +183,28 @@ def test_each_resend_waits_four_times_longer_up_to_twelve_hours(sends: int, seco
     ],
 )
 def test_silence_counts_from_the_last_moment_at_which_somebody_was_to_act(row: Task, since: int) -> None:
-    assert resend_due_at(row, 900 * SECOND) == since + 900 * SECOND
+    assert resend_due_at(row, 900 * SECOND, FLOWING) == since + 900 * SECOND
+
+
+def test_nothing_counts_as_lost_while_nobody_consumes() -> None:
+    assert resend_due_at(a_task(), 900 * SECOND, Consumption(paused=True, waiting=True, reached=0)) is None
+
+
+@pytest.mark.parametrize(
+    ("waiting", "reached", "seconds"),
+    [
+        (True, 0, 3_600),
+        (True, NOW, 3_600),
+        (True, NOW + 1, 900),
+        (False, 0, 900),
+        (False, NOW + 1, 900),
+    ],
+    ids=["long line", "its own turn", "younger tasks had their turn", "empty queue", "empty queue, younger done"],
+)
+def test_a_message_that_may_stand_in_line_is_waited_for_four_times_longer(
+    waiting: bool, reached: int, seconds: int
+) -> None:
+    assert resend_due_at(a_task(), 900 * SECOND, Consumption(False, waiting, reached)) == NOW + seconds * SECOND
 
 
 def test_the_timeline_numbers_attempts_by_the_claims_of_their_generation() -> None:

@@ -11,18 +11,10 @@ from botocore.exceptions import ReadTimeoutError
 
 from lambdas.common import transitions
 from lambdas.common.dead_letters import Recorder
+from lambdas.common.decisions import UNDELIVERABLE, WORKER_DIED
 from lambdas.common.queue import body_of
 from lambdas.common.rows import INLINE_PAYLOAD_BYTES, DeadLetter
-from lambdas.common.task import (
-    UNDELIVERABLE,
-    VERSION,
-    WORKER_DIED,
-    IndexClass,
-    Message,
-    Status,
-    Task,
-    UnknownVersion,
-)
+from lambdas.common.task import VERSION, IndexClass, Message, Status, Task, UnknownVersion
 from lambdas.monitor_dlq.monitor import MAX_READS, DeadMessage, Handled, Monitor, StillChanging
 from tests.support.dynamodb import TABLE, FakeDynamoDB, task_store
 from tests.support.faults import Between, LostAnswer

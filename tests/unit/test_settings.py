@@ -44,7 +44,7 @@ def test_every_parameter_is_a_setting_a_derived_value_an_output_of_storage_or_a_
     values = settings.read({})
     packages = {f"{name}Package" for name in _functions()}
     assert set(TEMPLATES["storage"]["Parameters"]) == set(values.storage)
-    assert set(TEMPLATES["app"]["Parameters"]) == set(values.app) | OUTPUTS | packages
+    assert set(TEMPLATES["app"]["Parameters"]) == set(values.app) | OUTPUTS | packages | {"EffectTableArns"}
 
 
 def test_the_stage_has_the_same_default_in_both_templates_and_here() -> None:

@@ -26,12 +26,13 @@ class World:
         self.store = task_store(self.client)
         self.queue = FakeQueue()
         self.clock = Clock()
+        self.paused = False
         self.complaints: list[tuple[str, str]] = []
 
     def sweep(self, time_left: Callable[[], bool] = lambda: True, client: object = None) -> Healed:
         store = task_store(client or self.client)
         recorder = Recorder(store, RETENTION_SECONDS, self.clock, Tokens())
-        sweeper = Sweeper(store, self.queue, recorder, RESEND_AFTER_MS, self.clock, self._complain)
+        sweeper = Sweeper(store, self.queue, recorder, lambda: self.paused, RESEND_AFTER_MS, self.clock, self._complain)
         return sweeper.sweep(time_left)
 
     def row(self, task_id: str = TASK_ID) -> Task:

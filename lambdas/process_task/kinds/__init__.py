@@ -1,1 +1,1 @@
-"""One module per kind of task. `simulated.py` is the demo's; copy it to add your own."""
+"""A module for each kind of task, or for a few that belong together. Copy one to add yours."""

@@ -1,0 +1,53 @@
+"""What the kinds of task ask of a deployment: asked of their code, in a process of its own, without importing it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootstrap.errors import BootstrapError
+from bootstrap.paths import ROOT
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of task, as far as queue and permissions depend on it."""
+
+    name: str
+    attempts: int | None
+    """None: as many as MAX_RETRIES says."""
+    timeout_seconds: float | None
+    tables: tuple[str, ...]
+
+
+def read(dependencies: Path) -> list[Kind]:
+    """The kinds in lambdas/process_task/kinds/. `dependencies` holds the packages that their code may import.
+
+    Raises:
+        BootstrapError: a module of theirs cannot be imported; with the last lines of what Python said.
+    """
+    command = [sys.executable, "-m", "lambdas.process_task.kinds"]
+    environment = {"PYTHONPATH": str(dependencies), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = "\n".join(done.stderr.strip().splitlines()[-4:])
+        raise BootstrapError(f"The kinds of task cannot be loaded:\n{said}", "Mend the module, then try again.")
+    return [
+        Kind(found["name"], found["attempts"], found["timeout_seconds"], tuple(found["tables"]))
+        for found in json.loads(done.stdout)
+    ]
+
+
+def most_attempts(kinds: Sequence[Kind], default: int) -> int:
+    """Of any kind; `default` is what one without attempts of its own gets."""
+    return max([default, *(kind.attempts for kind in kinds if kind.attempts is not None)])
+
+
+def table_arns(kinds: Sequence[Kind], task_table_arn: str, stage: str) -> list[str]:
+    """The tables that the kinds list, each `<stage>-<name>` beside the task table."""
+    beside = task_table_arn.rsplit("/", 1)[0]
+    return [f"{beside}/{stage}-{name}" for name in sorted({table for kind in kinds for table in kind.tables})]
