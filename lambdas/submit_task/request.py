@@ -14,7 +14,10 @@ from typing import Any, NoReturn
 from lambdas.common.http import HttpError
 from lambdas.common.kinds import JsonObject, Registry
 
-MAX_BODY_BYTES = 256 * 1024
+MAX_PAYLOAD_BYTES = 256 * 1024
+"""Well under DynamoDB's 400 KB per item, the smallest limit that a payload meets on its way."""
+MAX_BODY_BYTES = MAX_PAYLOAD_BYTES + 1024
+"""Room for the other fields around the largest payload."""
 MAX_DEPTH = 32
 MAX_DELAY_SECONDS = 365 * 86_400
 TASK_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -46,6 +49,8 @@ def parse(body: str, registry: Registry, now: int) -> Submission:
         if name not in FIELDS:
             _bad(f"Unknown field {name[:100]!r}. Allowed: {', '.join(FIELDS)}.")
     kind = _kind(document, registry)
+    if _utf8_length(raw.get("payload", "")) > MAX_PAYLOAD_BYTES:
+        raise HttpError(413, "body_too_large", f"payload may have at most {MAX_PAYLOAD_BYTES} bytes.")
     _check_payload(document, kind, registry)
     return Submission(_task_id(document), kind, raw["payload"], _run_at(document, now), _hash(document, kind))
 

@@ -37,7 +37,7 @@ BAD_BODIES = {
     "lone surrogate": ('{"taskId": "ID", "payload": {"x": "\\ud800"}}', 400, "surrogate"),
     "nested too deep": ('{"taskId": "ID", "payload": %s}' % DEEP, 400, "nested"),
     "nested absurdly": ("[" * 100_000, 400, "nested"),
-    "too large": ('{"taskId": "ID", "payload": {"x": "%s"}}' % ("x" * 262_144), 413, "bytes"),
+    "too large": ('{"taskId": "ID", "payload": {"x": "%s"}}' % ("x" * 262_144), 413, "262144 bytes"),
     "runAt no time": ('{"taskId": "ID", "payload": {}, "runAt": "soon"}', 400, "runAt must be a time"),
     "runAt without offset": ('{"taskId": "ID", "payload": {}, "runAt": "2026-11-24T12:00:00"}', 400, "with offset"),
     "runAt too far": ('{"taskId": "ID", "payload": {}, "runAt": "9999-01-01T00:00:00Z"}', 400, "365 days"),
@@ -89,6 +89,20 @@ def test_a_number_of_60_digits_and_every_character_come_back_as_they_were_sent(s
     digits = "123456789012345678901234567890123456789012345678901234567890"
     payload = '{"whole": %s, "part": 0.%s, "text": "\\u0000 \\u2028 \U0001f600"}' % (digits, digits)
     task_id = new_id()
+    assert post(stack, '{"taskId": "%s", "payload": %s}' % (task_id, payload)).status_code == 202
+
+    headers = {"x-api-key": stack.outputs["api_key"]}
+    answer = requests.get(f"{stack.outputs['api_url']}/{task_id}", headers=headers, timeout=30)
+    assert payload.encode() in answer.content
+
+
+def test_the_largest_payload_comes_back_with_every_character_of_the_basic_plane(stack: DeployedStack) -> None:
+    characters = [chr(code) for code in (*range(0xD800), *range(0xE000, 0x10000), *range(0x10000, 0x110000, 0x1000))]
+    text = json.dumps("".join(characters), ensure_ascii=False)
+    frame = '{"text": %s, "rest": "%s"}'
+    rest = "r" * (256 * 1024 - len((frame % (text, "")).encode()))
+    payload, task_id = frame % (text, rest), new_id()
+    assert len(payload.encode()) == 256 * 1024
     assert post(stack, '{"taskId": "%s", "payload": %s}' % (task_id, payload)).status_code == 202
 
     headers = {"x-api-key": stack.outputs["api_key"]}

@@ -163,6 +163,17 @@ def test_waits_are_rounded_up_to_whole_seconds_within_what_sqs_allows(at: int, s
     assert seconds_until(NOW + at, NOW) == seconds
 
 
+@pytest.mark.parametrize(("version", "read"), [(-1, False), (0, True), (1, True), (2, False)])
+def test_rows_and_messages_of_this_version_and_the_one_before_are_read(version: int, read: bool) -> None:
+    assert a_task(version=version).readable is read
+    document = {"v": version, "taskId": TASK_ID, "generation": 1}
+    if read:
+        assert parse_message(document) == Message(TASK_ID, 1)
+    else:
+        with pytest.raises(UnknownVersion):
+            parse_message(document)
+
+
 FLOWING = Consumption(paused=False, waiting=False, reached=0)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lambdas.common.http import HttpError
 from lambdas.common.kinds import JsonObject, Registry, Work
-from lambdas.submit_task.request import MAX_BODY_BYTES, MAX_DEPTH, Submission, parse
+from lambdas.submit_task.request import MAX_BODY_BYTES, MAX_DEPTH, MAX_PAYLOAD_BYTES, Submission, parse
 from tests.support.tasks import NOW, SECOND
 
 YEAR = 365 * 86_400
@@ -88,7 +88,8 @@ BAD: dict[str, tuple[str, int, str]] = {
         400,
         "payload.part",
     ),
-    "too long": (json.dumps({"payload": {"x": "x" * MAX_BODY_BYTES}}), 413, "262144 bytes"),
+    "too long": (json.dumps({"payload": {"x": "x" * MAX_BODY_BYTES}}), 413, f"{MAX_BODY_BYTES} bytes"),
+    "a payload too long": (json.dumps({"payload": {"x": "x" * (MAX_PAYLOAD_BYTES - 8)}}), 413, "262144 bytes"),
     "NaN": ('{"payload": {"x": NaN}}', 400, "NaN is not a JSON number"),
     "Infinity": ('{"payload": {"x": Infinity}}', 400, "Infinity is not a JSON number"),
     "-Infinity": ('{"payload": {"x": [-Infinity]}}', 400, "-Infinity is not a JSON number"),
@@ -138,11 +139,19 @@ def test_a_time_a_year_ahead_is_taken_and_a_millisecond_more_is_not() -> None:
         read(json.dumps({"payload": {}, "runAt": (in_a_year + timedelta(milliseconds=1)).isoformat()}))
 
 
+def test_a_payload_of_just_the_largest_size_is_taken_and_one_byte_more_is_not() -> None:
+    largest = '{"x": "%s"}' % ("x" * (MAX_PAYLOAD_BYTES - len('{"x": ""}')))
+    assert len(largest) == MAX_PAYLOAD_BYTES
+    assert read('{"payload": %s}' % largest).payload == largest
+    with pytest.raises(HttpError) as error:
+        read('{"payload": %s}' % largest.replace("x", "xx", 1))
+    assert error.value.status == 413
+
+
 def test_a_body_of_just_the_largest_size_is_taken_and_one_byte_more_is_not() -> None:
-    rest = len('{"payload": {"x": ""}}')
-    largest = '{"payload": {"x": "%s"}}' % ("x" * (MAX_BODY_BYTES - rest))
-    assert len(largest) == MAX_BODY_BYTES
-    assert read(largest).payload.startswith('{"x"')
+    body = '{"payload": {}}'
+    largest = body + " " * (MAX_BODY_BYTES - len(body))
+    assert read(largest).payload == "{}"
     with pytest.raises(HttpError) as error:
         read(largest + " ")
     assert error.value.status == 413
