@@ -1,11 +1,14 @@
-"""Submit tasks and wait for them, from Python."""
+"""Submit tasks and wait for them, cancel them, replay dead ones, from Python."""
 
+from client.redrive import Outcome, Step, Tally, Wanted, redrive_many
 from client.tasks import (
     ApiError,
     Conflict,
+    DeadLetter,
     Forbidden,
     NotFound,
     Rejected,
+    Steered,
     Submitted,
     Task,
     TaskClient,
@@ -16,12 +19,19 @@ from client.tasks import (
 __all__ = [
     "ApiError",
     "Conflict",
+    "DeadLetter",
     "Forbidden",
     "NotFound",
+    "Outcome",
     "Rejected",
+    "Steered",
+    "Step",
     "Submitted",
+    "Tally",
     "Task",
     "TaskClient",
     "Unavailable",
     "WaitTimeout",
+    "Wanted",
+    "redrive_many",
 ]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from client import (
     ApiError,
     Conflict,
+    DeadLetter,
     Forbidden,
     NotFound,
     Rejected,
+    Steered,
     Submitted,
     TaskClient,
     Unavailable,
@@ -194,3 +197,162 @@ def test_waiting_too_long_ends_with_the_last_state() -> None:
 def test_an_ended_task_is_returned_though_there_is_no_time_to_wait() -> None:
     with serving(in_turn(a_task())) as server:
         assert Submitted(client_of(server), "task-1", True).wait(timeout=0).ended
+
+
+# Cancel and replay. ---------------------------------------------------------------------------------------------------
+
+
+def steered(http_status: int, message: str, status: str, generation: int = 1) -> Reply:
+    return http_status, {"message": message, "taskId": "task-1", "status": status, "generation": generation}
+
+
+@pytest.mark.parametrize(("message", "new"), [("Task cancelled", True), ("Task already cancelled", False)])
+def test_a_task_is_cancelled_or_was_before(message: str, new: bool) -> None:
+    with serving(in_turn(steered(200, message, "CANCELLED"))) as server:
+        assert client_of(server).cancel("task-1") == Steered("task-1", "CANCELLED", 1, new)
+    (request,) = server.requests
+    assert (request.method, request.path, request.body) == ("DELETE", "/tasks/task-1", None)
+
+
+@pytest.mark.parametrize(
+    ("http_status", "message", "new"), [(202, "Task replayed", True), (200, "Task already replayed", False)]
+)
+def test_a_task_is_replayed_by_the_generation_that_was_seen_dead(http_status: int, message: str, new: bool) -> None:
+    with serving(in_turn(steered(http_status, message, "SUBMITTED", 3))) as server:
+        assert client_of(server).redrive("task-1", 2) == Steered("task-1", "SUBMITTED", 3, new)
+    (request,) = server.requests
+    assert (request.method, request.path, request.body) == ("POST", "/tasks/task-1/redrive", {"generation": 2})
+
+
+def test_a_replay_without_a_generation_is_of_the_one_that_the_task_has_now() -> None:
+    with serving(in_turn(a_task("FAILED_FINAL"), steered(202, "Task replayed", "SUBMITTED", 2))) as server:
+        assert client_of(server).redrive("task-1").generation == 2
+    assert [(request.method, request.body) for request in server.requests] == [
+        ("GET", None),
+        ("POST", {"generation": 1}),
+    ]
+
+
+def test_a_replay_whose_answer_was_lost_is_sent_again_with_the_same_generation() -> None:
+    again = steered(200, "Task already replayed", "SUBMITTED", 2)
+    with serving(in_turn(a_task("FAILED_FINAL"), an_error(503), again)) as server:
+        assert not client_of(server).redrive("task-1").new
+    assert [request.body for request in server.requests] == [None, {"generation": 1}, {"generation": 1}]
+
+
+@pytest.mark.parametrize("code", ["task_open", "task_ended", "not_recorded_yet"])
+def test_a_task_in_no_state_for_it_is_a_conflict_that_says_which(code: str) -> None:
+    with serving(in_turn(an_error(409, code))) as server:
+        for act in (client_of(server).cancel, lambda task_id: client_of(server).redrive(task_id, 1)):
+            with pytest.raises(Conflict) as error:
+                act("task-1")
+            assert error.value.code == code
+
+
+def test_an_id_of_foreign_characters_stays_one_part_of_the_path() -> None:
+    with serving(in_turn(an_error(404))) as server:
+        for act in (client_of(server).get, client_of(server).cancel, client_of(server).redrive):
+            with pytest.raises(NotFound):
+                act("a/b?c:d")
+    assert {request.path for request in server.requests} == {"/tasks/a%2Fb%3Fc:d"}
+
+
+# Dead letters. --------------------------------------------------------------------------------------------------------
+
+
+def a_letter(task_id: str = "task-1", **changes: Any) -> dict[str, Any]:
+    document = {
+        "taskId": task_id,
+        "kind": "simulated",
+        "generation": 2,
+        "attempts": 3,
+        "receives": 6,
+        "errorClass": "SimulatedFailure",
+        "error": "attempt 3 failed",
+        "createdAt": "2027-01-15T08:00:00.000Z",
+        "firstAt": "2027-01-15T08:00:01.000Z",
+        "deadAt": "2027-01-15T08:00:20.500Z",
+        "recordedAt": "2027-01-15T08:00:21.000Z",
+        "sourceQueue": "dev-tasks",
+    }
+    return {**document, **changes}
+
+
+def letters(*found: dict[str, Any], cursor: str | None = None) -> Reply:
+    return 200, {"deadLetters": found, "cursor": cursor}
+
+
+def test_a_dead_letter_is_read_as_the_api_shows_it() -> None:
+    with serving(in_turn(letters(a_letter()))) as server:
+        assert list(client_of(server).dead_letters()) == [
+            DeadLetter(
+                task_id="task-1",
+                kind="simulated",
+                generation=2,
+                attempts=3,
+                receives=6,
+                error_class="SimulatedFailure",
+                error="attempt 3 failed",
+                created_at=datetime(2027, 1, 15, 8, tzinfo=UTC),
+                first_at=datetime(2027, 1, 15, 8, 0, 1, tzinfo=UTC),
+                dead_at=datetime(2027, 1, 15, 8, 0, 20, 500_000, tzinfo=UTC),
+                recorded_at=datetime(2027, 1, 15, 8, 0, 21, tzinfo=UTC),
+                source_queue="dev-tasks",
+            )
+        ]
+
+
+def test_what_a_dead_letter_does_not_know_is_none() -> None:
+    with serving(in_turn(letters(a_letter(firstAt=None, sourceQueue=None)))) as server:
+        (letter,) = client_of(server).dead_letters()
+    assert (letter.first_at, letter.source_queue) == (None, None)
+
+
+def test_every_page_is_read_also_behind_one_that_is_empty() -> None:
+    one, two, three = (a_letter(f"task-{number}") for number in (1, 2, 3))
+    pages = [letters(one, two, cursor="c/1"), letters(cursor="c2"), letters(three)]
+    with serving(in_turn(*pages)) as server:
+        found = [letter.task_id for letter in client_of(server).dead_letters("simulated")]
+    assert found == ["task-1", "task-2", "task-3"]
+    assert [asked(request.path) for request in server.requests] == [
+        {"kind": "simulated", "limit": "100"},
+        {"kind": "simulated", "limit": "100", "cursor": "c/1"},
+        {"kind": "simulated", "limit": "100", "cursor": "c2"},
+    ]
+
+
+def test_a_page_is_asked_for_when_the_one_before_is_used_up() -> None:
+    with serving(in_turn(letters(a_letter(), cursor="c1"), letters(a_letter("task-2")))) as server:
+        found = client_of(server).dead_letters()
+        assert server.requests == []
+        assert (next(found).task_id, len(server.requests)) == ("task-1", 1)
+        assert (next(found).task_id, len(server.requests)) == ("task-2", 2)
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/tasks", "/tasks/"])
+def test_filters_travel_as_the_api_names_them_and_times_in_utc(ending: str) -> None:
+    since = datetime(2027, 1, 15, 9, tzinfo=timezone(timedelta(hours=1)))
+    until = datetime(2027, 1, 15, 8, 0, 20, 500_999, tzinfo=UTC)
+    with serving(in_turn(letters())) as server:
+        list(TaskClient(server.url + ending, "secret").dead_letters("simulated", "it & that", since, until))
+    (request,) = server.requests
+    assert (request.method, urlsplit(request.path).path, request.body) == ("GET", "/dead-letters", None)
+    assert asked(request.path) == {
+        "kind": "simulated",
+        "error": "it & that",
+        "from": "2027-01-15T08:00:00.000Z",
+        "to": "2027-01-15T08:00:20.500Z",
+        "limit": "100",
+    }
+
+
+def test_a_list_that_cannot_be_read_on_is_an_error_at_that_page() -> None:
+    with serving(in_turn(letters(a_letter(), cursor="c1"), an_error(400, "bad_cursor"))) as server:
+        found = client_of(server).dead_letters()
+        assert next(found).task_id == "task-1"
+        with pytest.raises(Rejected, match="bad_cursor"):
+            next(found)
+
+
+def asked(path: str) -> dict[str, str]:
+    return {name: value for name, (value,) in parse_qs(urlsplit(path).query, strict_parsing=True).items()}

@@ -169,6 +169,9 @@ CONDITIONS = [
     ("begins_with(#t, :x)", True),
     ("attribute_type(l, :type)", True),
     ("n BETWEEN :one AND :three", True),
+    ("nought BETWEEN :nought AND :one", True),
+    ("nought BETWEEN :one AND :three", False),
+    ("gone BETWEEN :nought AND :one", False),
     ("n <> :three AND (attribute_not_exists(gone) OR gone <= :one)", True),
     ("gone < :three", False),
     ("m.k = :one AND l[0] = :one", True),
@@ -180,12 +183,14 @@ def test_a_condition_is_judged_as_documented(dynamodb: Any, table: str, pk: str,
     row = item(
         pk,
         n={"N": "2"},
+        nought={"N": "0"},
         token={"S": "xyz"},
         l={"L": [{"N": "1"}, {"N": "2"}]},
         s={"SS": ["x", "xyz"]},
         m={"M": {"k": {"N": "1"}}},
     )
-    values = {":one": {"N": "1"}, ":three": {"N": "3"}, ":x": {"S": "x"}, ":type": {"S": "L"}}
+    numbers = {":nought": {"N": "0"}, ":one": {"N": "1"}, ":three": {"N": "3"}}
+    values = {**numbers, ":x": {"S": "x"}, ":type": {"S": "L"}}
     used = {name: value for name, value in values.items() if name in condition}
     names = {"ExpressionAttributeNames": {"#t": "token"}} if "#t" in condition else {}
     dynamodb.put_item(TableName=table, Item=row)

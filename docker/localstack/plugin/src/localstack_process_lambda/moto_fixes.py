@@ -10,6 +10,7 @@ from typing import Any
 
 from moto.core.exceptions import JsonRESTError
 from moto.dynamodb import responses
+from moto.dynamodb.comparisons import FuncBetween
 from moto.dynamodb.exceptions import (
     ConditionalCheckFailed,
     MockValidationException,
@@ -37,6 +38,23 @@ def apply() -> None:
     DynamoDBBackend.update_item = _all_or_nothing(DynamoDBBackend.update_item)
     responses.DynamoHandler.transact_write_items = _once_per_client_token(responses.DynamoHandler.transact_write_items)
     Table.query = _within_partition(Table.query)
+    FuncBetween.expr = _also_of_zero(FuncBetween.expr)
+
+
+# --- conditions
+
+
+def _also_of_zero(expr: Callable[[FuncBetween, Item | None], bool]) -> Callable[[FuncBetween, Item | None], bool]:
+    """BETWEEN of an attribute that is 0; moto takes it for one that is missing."""
+
+    @functools.wraps(expr)
+    def between(self: FuncBetween, item: Item | None) -> bool:
+        start, value, end = (part.expr(item) for part in (self.start, self.attr, self.end))
+        if value is not None and not value and start is not None and end is not None:
+            return bool(start <= value <= end)
+        return expr(self, item)
+
+    return between
 
 
 # --- one item
