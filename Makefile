@@ -15,7 +15,7 @@ include .env
 export
 endif
 
-.PHONY: help up demo test logs status down test-unit test-integration load destroy outputs check fmt clean lock deploy-aws localstack-image doctor
+.PHONY: help up demo test logs status down test-unit test-integration load redrive sweep pause resume destroy outputs check fmt clean lock deploy-aws localstack-image doctor
 
 ##@ Every day
 up: $(RUN) ## start a local AWS and deploy to it (TARGET=embedded or localstack)
@@ -42,6 +42,14 @@ test-integration: $(DEV) ## deploy to a fresh local AWS with `python -m bootstra
 	@$(PYTEST) tests/integration
 load: $(RUN) ## load test of the running stack (COUNT=100 CONCURRENCY=1)
 	@url=$$($(PY) -m bootstrap outputs --url) && $(PY) -m scripts.load_test "$$url" $(or $(COUNT),100) $(or $(CONCURRENCY),1)
+redrive: $(RUN) ## replay dead tasks (KIND= ERROR= SINCE=2h UNTIL= TASK=id RATE=10 DRY_RUN=1)
+	@$(PY) -m scripts.redrive
+sweep: $(RUN) ## heal now what the queue has lost, instead of within a minute (TARGET=aws)
+	@$(PY) -m bootstrap sweep $(if $(filter aws,$(TARGET)),--target aws)
+pause: $(RUN) ## work on no more tasks; they are accepted and wait (TARGET=aws)
+	@$(PY) -m bootstrap pause $(if $(filter aws,$(TARGET)),--target aws)
+resume: $(RUN) ## work on tasks again after `make pause` (TARGET=aws)
+	@$(PY) -m bootstrap resume $(if $(filter aws,$(TARGET)),--target aws)
 outputs: $(RUN) ## API URL, key, table, queues
 	@$(PY) -m bootstrap outputs
 destroy: $(RUN) ## delete both stacks from the local AWS, data included

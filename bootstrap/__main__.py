@@ -13,7 +13,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from bootstrap import aws_account, console, emulators, settings, state, status
+from bootstrap import aws_account, console, emulators, operate, settings, state, status
 from bootstrap.deploy import Deployment, NotApproved
 from bootstrap.errors import BootstrapError
 from bootstrap.paths import local_dir
@@ -55,6 +55,9 @@ def _deploy(deployment: Deployment, started: float) -> None:
     )
     console.say(f"API URL: {outputs['api_url']}", "bold green")
     _tell_where_the_url_changed(outputs)
+    if operate.is_paused(deployment):
+        resume = operate.command("resume", deployment)
+        console.say(f"The work is {operate.PAUSED}, as before. Type `{resume}` to go on.", "yellow")
     command = "make outputs" if deployment.place.target.local else "python -m bootstrap outputs --target aws --with-key"
     console.say(f"`{command}` shows the API key.")
 
@@ -108,11 +111,8 @@ def destroy(args: argparse.Namespace) -> None:
 
 def outputs(args: argparse.Namespace) -> None:
     """print URLs, names and the API key"""
-    if args.target == "aws":
-        place = aws_account.place(os.environ)
-        found = Deployment(place, settings.read(os.environ)).outputs(with_key=args.with_key)
-    else:
-        found = _here(args).outputs(with_key=True)
+    deployment = _there(args)
+    found = deployment.outputs(with_key=args.with_key or deployment.place.target.local)
     if args.url:
         print(found["api_url"])
     elif args.json:
@@ -124,6 +124,21 @@ def outputs(args: argparse.Namespace) -> None:
 def show_status(args: argparse.Namespace) -> None:
     """what runs, what is deployed, how much waits"""
     status.show(_here(args))
+
+
+def sweep(args: argparse.Namespace) -> None:
+    """heal now what the queue has lost, instead of within a minute"""
+    operate.sweep(_introduced(args))
+
+
+def pause(args: argparse.Namespace) -> None:
+    """work on no more tasks; they are accepted and wait"""
+    operate.pause(_introduced(args))
+
+
+def resume(args: argparse.Namespace) -> None:
+    """work on tasks again after `pause`"""
+    operate.resume(_introduced(args))
 
 
 def doctor(args: argparse.Namespace) -> int:
@@ -158,6 +173,21 @@ def _here(args: argparse.Namespace) -> Deployment:
     return Deployment(emulators.find(), settings.read(os.environ, getattr(args, "set", None)))
 
 
+def _there(args: argparse.Namespace) -> Deployment:
+    """In the account with `--target aws`, else on the local AWS that runs."""
+    if args.target == "aws":
+        return Deployment(aws_account.place(os.environ), settings.read(os.environ))
+    return _here(args)
+
+
+def _introduced(args: argparse.Namespace) -> Deployment:
+    """The same, and who acts in which account is said first."""
+    deployment = _there(args)
+    if not deployment.place.target.local:
+        aws_account.introduce(deployment.place)
+    return deployment
+
+
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {
     "up": up,
     "down": down,
@@ -167,10 +197,14 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {
     "storage": storage,
     "package": package,
     "app": app,
+    "sweep": sweep,
+    "pause": pause,
+    "resume": resume,
     "doctor": doctor,
     "clean": clean,
     "deploy-aws": deploy_aws,
 }
+ANYWHERE = ("outputs", "sweep", "pause", "resume")
 SETTABLE = ("up", "storage", "app", "package", "deploy-aws")
 
 
@@ -193,10 +227,11 @@ def _parser() -> argparse.ArgumentParser:
         if name == "doctor":
             command.add_argument("--json", action="store_true", help="one JSON array")
             command.add_argument("--only", metavar="NAME", help="probes whose name contains this")
+        if name in ANYWHERE:
+            command.add_argument("--target", choices=sorted(TARGETS), help="aws: the account, not the local stack")
         if name == "outputs":
             command.add_argument("--json", action="store_true", help="one JSON object")
             command.add_argument("--url", action="store_true", help="only the API URL")
-            command.add_argument("--target", choices=sorted(TARGETS), help="aws: the account, not the local stack")
             command.add_argument("--with-key", action="store_true", help="on AWS: the API key, too")
     return parser
 

@@ -99,8 +99,9 @@ class Deployment:
             BootstrapError: the system is not deployed.
         """
         storage, app = self.storage.outputs(), self.app.outputs()
-        if "ApiId" not in app or "ApiKeyId" not in storage:
-            raise BootstrapError(f"Nothing is deployed on {self.place.target.name}.", "Type `make up`.")
+        if "ProcessTaskMappingId" not in app or "ApiKeyId" not in storage:
+            command = "make up" if self.place.target.local else "make deploy-aws"
+            raise BootstrapError(f"Nothing is deployed on {self.place.target.name}.", f"Type `{command}`.")
         base_url = self.place.base_url(app["ApiId"], self.settings.stage)
         return {
             "target": self.place.target.name,
@@ -116,6 +117,7 @@ class Deployment:
             "table_name": storage["TableName"],
             "queue_url": self._reachable(storage["QueueUrl"]),
             "dlq_url": self._reachable(storage["DlqUrl"]),
+            "mapping_id": app["ProcessTaskMappingId"],
             "functions": {name.removesuffix("Name"): app[name] for name in sorted(app) if name.endswith("Name")},
         }
 

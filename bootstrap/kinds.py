@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -28,18 +29,25 @@ def read(dependencies: Path) -> list[Kind]:
     """The kinds in lambdas/process_task/kinds/. `dependencies` holds the packages that their code may import.
 
     Raises:
-        BootstrapError: a module of theirs cannot be imported; with the last lines of what Python said.
+        BootstrapError: a module of theirs cannot be imported; with its file, its line and the error.
     """
     command = [sys.executable, "-m", "lambdas.process_task.kinds"]
     environment = {"PYTHONPATH": str(dependencies), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = "\n".join(done.stderr.strip().splitlines()[-4:])
+        said = _blamed(done.stderr.strip().splitlines())
         raise BootstrapError(f"The kinds of task cannot be loaded:\n{said}", "Mend the module, then try again.")
     return [
         Kind(found["name"], found["attempts"], found["timeout_seconds"], tuple(found["tables"]))
         for found in json.loads(done.stdout)
     ]
+
+
+def _blamed(traceback: Sequence[str]) -> str:
+    """Of a traceback the innermost place in a kind's module, which may lie far above its end, and the error."""
+    places = [at for at, line in enumerate(traceback) if re.match(r'\s*File ".*process_task/kinds/', line)]
+    place = traceback[places[-1] : places[-1] + 2] if places else traceback[-4:-1]
+    return "\n".join([*place, *traceback[-1:]])
 
 
 def most_attempts(kinds: Sequence[Kind], default: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 from rich.table import Table
 
-from bootstrap import console, embedded, state
+from bootstrap import console, embedded, operate, state
 from bootstrap.deploy import Deployment, client
 from bootstrap.errors import BootstrapError
 
@@ -33,6 +33,8 @@ def show(deployment: Deployment) -> None:
     for name in ("QueueUrl", "DlqUrl"):
         if name in storage:
             table.add_row("queue" if name == "QueueUrl" else "dead-letter queue", _depth(deployment, storage[name]))
+    if operate.is_paused(deployment):
+        table.add_row("work", f"{operate.PAUSED}; type `{operate.command('resume', deployment)}`", style="yellow")
     table.add_row("services", _services(place.endpoint_url or ""))
     console.out.print(table)
 

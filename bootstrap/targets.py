@@ -14,6 +14,7 @@ Capability = Literal[
     "iam",  # a role without a permission is denied
     "concurrent_batches",  # a queue's mapping runs several batches at once
     "mixed_type_expressions",  # a comparison across types, or the size of nothing, is false instead of an error
+    "strict_transactions",  # an action that can never be made is refused as invalid, whatever is wrong with it
     "gateway_responses",  # the errors API Gateway makes itself have the form that the template gives them
 ]
 

@@ -42,13 +42,12 @@ def parts() -> Parts:
     retention = env.integer("TASK_RETENTION_DAYS", 15, 3650) * 86_400
     recorder = Recorder(store, retention, aws.now_ms, aws.new_token)
     resend_after_ms = env.integer("RESEND_AFTER_SECONDS", 1, 43_200) * 1000
-    mapping_id = env.text("MAPPING_ID")
-    paused = partial(_paused, aws.event_source_mappings(), mapping_id)
-    sweeper = Sweeper(store, queue, recorder, paused, resend_after_ms, aws.now_ms, _complain)
+    paused = partial(is_paused, aws.event_source_mappings(), env.text("MAPPING_ID"))
+    sweeper = Sweeper(store, queue, recorder, paused, resend_after_ms, aws.now_ms, complain)
     return Parts(sweeper, telemetry.metrics(env.text("STAGE")))
 
 
-def _paused(client: LambdaClient, mapping_id: str) -> bool:
+def is_paused(client: LambdaClient, mapping_id: str) -> bool:
     """Whether the mapping that feeds ProcessTask is switched off. When nobody can tell, it is not."""
     try:
         state = client.get_event_source_mapping(UUID=mapping_id)["State"]
@@ -58,7 +57,7 @@ def _paused(client: LambdaClient, mapping_id: str) -> bool:
     return state in ("Disabled", "Disabling")
 
 
-def _complain(task: Task, error: Exception) -> None:
+def complain(task: Task, error: Exception) -> None:
     log.error("not healed", task_id=task.task_id, error=f"{type(error).__name__}: {error}")
 
 

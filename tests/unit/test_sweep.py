@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from operator import itemgetter
 
 import pytest
 
 from lambdas.common import transitions
 from lambdas.common.dead_letters import Recorder
-from lambdas.common.task import SHARDS, VERSION, Claim, IndexClass, Message, Status, Task, shard_of
-from lambdas.sweep_tasks.sweep import PAGE_SIZE, PAGES_PER_SHARD, Healed, Sweeper
+from lambdas.common.store import Page, Refused, TaskStore
+from lambdas.common.task import SHARDS, VERSION, Claim, IndexClass, Message, Status, Task, class_sort, shard_of
+from lambdas.common.transitions import Write
+from lambdas.sweep_tasks.sweep import PAGE_SIZE, PAGES_PER_SHARD, Healed, Store, Sweeper
 from tests.support.dynamodb import FakeDynamoDB, task_store
 from tests.support.faults import Between
 from tests.support.queue import FakeQueue
@@ -29,9 +36,11 @@ class World:
         self.paused = False
         self.complaints: list[tuple[str, str]] = []
 
-    def sweep(self, time_left: Callable[[], bool] = lambda: True, client: object = None) -> Healed:
-        store = task_store(client or self.client)
-        recorder = Recorder(store, RETENTION_SECONDS, self.clock, Tokens())
+    def sweep(
+        self, time_left: Callable[[], bool] = lambda: True, client: object = None, store: Store | None = None
+    ) -> Healed:
+        store = store or task_store(client or self.client)
+        recorder = Recorder(self.store, RETENTION_SECONDS, self.clock, Tokens())
         sweeper = Sweeper(store, self.queue, recorder, lambda: self.paused, RESEND_AFTER_MS, self.clock, self._complain)
         return sweeper.sweep(time_left)
 
@@ -42,6 +51,51 @@ class World:
 
     def _complain(self, task: Task, error: Exception) -> None:
         self.complaints.append((task.task_id, type(error).__name__))
+
+
+class Mirror:
+    """The table with its rows (none parked) kept as values, too: thousands are looked at a hundred times in seconds.
+
+    Every write goes to the table and is carried out, or refused, there.
+    """
+
+    def __init__(self, store: TaskStore, tasks: Iterable[Task]) -> None:
+        self._store = store
+        self.rows = {task.task_id: planted(store, task) for task in tasks}
+        self._sorted: dict[tuple[IndexClass, int], list[tuple[str, Task]]] = {}
+
+    def page(
+        self, index_class: IndexClass, shard: int, limit: int, after: str | None = None, up_to: str | None = None
+    ) -> Page:
+        entries = self._partition(index_class, shard)
+        found = [entry for entry in entries if (after or "") <= entry[0] <= (up_to or "~")][:limit]
+        return Page(tuple(task for _, task in found), found[-1][0] + "!" if len(found) == limit else None)
+
+    def youngest(self, index_class: IndexClass, shard: int) -> Task | None:
+        entries = self._partition(index_class, shard)
+        return entries[-1][1] if entries else None
+
+    def apply(self, write: Write) -> Task | Refused:
+        written = self._store.apply(write)
+        if isinstance(written, Task):
+            self.rows[written.task_id] = written
+            self._sorted.clear()
+        return written
+
+    def cursor(self, name: str) -> str | None:
+        return self._store.cursor(name)
+
+    def set_cursor(self, name: str, cursor: str | None) -> None:
+        self._store.set_cursor(name, cursor)
+
+    def _partition(self, index_class: IndexClass, shard: int) -> list[tuple[str, Task]]:
+        if not self._sorted:
+            ordered = sorted(
+                ((class_sort(task.created_at, task.task_id), task) for task in self.rows.values()), key=itemgetter(0)
+            )
+            for sort, task in ordered:
+                self._sorted.setdefault((task.index_class, shard_of(task.task_id)), []).append((sort, task))
+        return self._sorted.get((index_class, shard), [])
 
 
 @pytest.fixture
@@ -127,6 +181,136 @@ def test_a_task_that_has_ended_is_not_even_looked_at(row: Task, world: World) ->
     world.clock.advance(1000 * RESEND_AFTER_MS)
     assert world.sweep() == Healed()
     assert world.row() == row
+
+
+# A consumer that is paused, and one that is behind. -------------------------------------------------------------------
+
+
+def test_while_nobody_consumes_nothing_is_sent_again_but_due_and_dead_tasks_are_handled(world: World) -> None:
+    parked = a_task(task_id="parked", index_class=IndexClass.PARKED, next_attempt_at=NOW)
+    for row in (a_task(task_id="lost"), parked, dead(task_id="dead")):
+        planted(world.store, row)
+    world.paused = True
+    world.clock.at = NOW + 1000 * RESEND_AFTER_MS
+    assert world.sweep() == Healed(paused=True, examined=4, unparked=1, recorded=1), "the unparked one also as open"
+    assert world.queue.sent == [(Message("parked", 1), 0)]
+    assert world.row("lost").sends == 0
+
+    world.paused = False
+    assert world.sweep().resent == 1
+    assert world.queue.sent[-1] == (Message("lost", 1), 0)
+
+
+@pytest.mark.parametrize(
+    ("backlog", "completed", "wait_ms"),
+    [
+        (0, None, RESEND_AFTER_MS),
+        (1, None, 4 * RESEND_AFTER_MS),
+        (1, a_task(task_id="done", created_at=NOW), 4 * RESEND_AFTER_MS),
+        (1, a_task(task_id="done", created_at=NOW + 1), RESEND_AFTER_MS),
+        (1, a_task(task_id="done", created_at=NOW - 1, updated_at=NOW + SECOND), 4 * RESEND_AFTER_MS),
+    ],
+    ids=["empty queue", "long line", "as old as itself done", "a younger one done", "an older one done just now"],
+)
+def test_in_a_long_line_a_message_is_waited_for_four_times_longer_unless_younger_tasks_had_their_turn(
+    backlog: int, completed: Task | None, wait_ms: int, world: World
+) -> None:
+    planted(world.store, a_task())
+    if completed is not None:
+        planted(world.store, replace(completed, status=Status.COMPLETED, index_class=IndexClass.COMPLETED))
+    world.queue.backlog = backlog
+    world.clock.at = NOW + wait_ms
+    assert world.sweep().resent == 0
+    world.clock.advance(1)
+    assert world.sweep().resent == 1
+
+
+@pytest.mark.parametrize(
+    "younger",
+    [
+        a_task(task_id="younger", created_at=NOW + SECOND, sent_at=NOW + 10 * RESEND_AFTER_MS),
+        processing(task_id="younger", created_at=NOW + SECOND, lease_until=NOW + 10 * RESEND_AFTER_MS),
+        dead(task_id="younger", created_at=NOW + SECOND, index_class=IndexClass.RECORDED),
+        a_task(task_id="younger", created_at=NOW + SECOND, status=Status.CANCELLED, index_class=IndexClass.CANCELLED),
+    ],
+    ids=["submitted", "processing", "dead", "cancelled"],
+)
+def test_only_completed_tasks_are_evidence_of_how_far_the_queue_is(younger: Task, world: World) -> None:
+    planted(world.store, a_task())
+    planted(world.store, younger)
+    world.queue.backlog = 1
+    world.clock.at = NOW + RESEND_AFTER_MS + 1
+    assert world.sweep().resent == 0
+
+
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_a_completed_task_of_any_shard_is_evidence(shard: int, world: World) -> None:
+    planted(world.store, a_task())
+    name = next(name for name in _of_shard(shard, 2) if name != TASK_ID)
+    done = a_task(task_id=name, created_at=NOW + 1, status=Status.COMPLETED, index_class=IndexClass.COMPLETED)
+    planted(world.store, done)
+    world.queue.backlog = 1
+    world.clock.at = NOW + RESEND_AFTER_MS + 1
+    assert world.sweep().resent == 1
+
+
+class LongLine:
+    """Tasks whose messages all wait, because nobody consumes them; then somebody does, slowly and in no order."""
+
+    def __init__(self, world: World, count: int) -> None:
+        self.world = world
+        self.table = Mirror(world.store, [a_task(task_id=f"task-{n}", **_at(NOW + 10 * n)) for n in range(count)])
+        self.messages = [Message(task_id, 1) for task_id in self.table.rows]
+        self.claims: Counter[str] = Counter()
+        self._order = random.Random(1)
+
+    @property
+    def sends(self) -> Counter[str]:
+        """The submit's own included."""
+        return Counter([*self.table.rows, *(message.task_id for message, _ in self.world.queue.sent)])
+
+    def sweep(self, minute: int) -> Healed:
+        self.world.clock.at = NOW + minute * 60 * SECOND
+        self.world.queue.backlog = len(self.messages)
+        sent_before = len(self.world.queue.sent)
+        healed = self.world.sweep(store=self.table)
+        self.messages += [message for message, _ in self.world.queue.sent[sent_before:]]
+        return healed
+
+    def consume(self, count: int) -> None:
+        self._order.shuffle(self.messages)
+        taken, self.messages = self.messages[:count], self.messages[count:]
+        for number, message in enumerate(taken):
+            now = self.world.clock.at
+            wish = Claim(message, f"message-{number}", f"worker-{number}", now, now + 30 * SECOND)
+            claimed = self.table.apply(transitions.claim(wish))
+            if isinstance(claimed, Task):
+                self.claims[message.task_id] += 1
+                self.table.apply(transitions.complete(claimed, now, None, now // 1000 + RETENTION_SECONDS))
+
+
+@pytest.mark.parametrize(("known", "minutes"), [(True, 120), (False, 60)], ids=["pause known", "pause unknown"])
+def test_a_long_time_without_a_consumer_is_followed_by_no_storm(known: bool, minutes: int, world: World) -> None:
+    """Four times 15 minutes is what the sweeper waits for by itself; what it knows to be paused, it waits for longer."""
+    line = LongLine(world, 5_000)
+    world.paused = known
+    assert sum(line.sweep(minute).resent for minute in range(minutes + 1)) == 0
+
+    world.paused = False
+    minute = minutes
+    while line.messages:
+        line.consume(250)
+        minute += 1
+        line.sweep(minute)
+
+    assert set(line.sends.values()) <= {1, 2}
+    assert set(line.claims.values()) == {1}
+    assert {row.status for row in line.table.rows.values()} == {Status.COMPLETED}
+    assert line.claims.keys() == line.table.rows.keys()
+
+
+def _at(moment: int) -> dict[str, int]:
+    return {"created_at": moment, "updated_at": moment, "sent_at": moment}
 
 
 # Parked tasks. --------------------------------------------------------------------------------------------------------
@@ -231,6 +415,43 @@ def test_a_run_that_finds_nothing_to_heal_writes_nothing(world: World) -> None:
     for operation in ("put_item", "update_item", "delete_item"):
         client = Between(client, operation, written)
     assert world.sweep(client=client) == Healed(examined=1)
+
+
+def test_another_shard_begins_each_minute(world: World) -> None:
+    names = [_of_shard(shard, 1)[0] for shard in range(SHARDS)]
+    for name in names:
+        planted(world.store, a_task(task_id=name))
+    healed = []
+    for minute in range(100, 100 + SHARDS):
+        world.clock.at = NOW + minute * 60 * SECOND
+        first_two_pages = iter([True, True])  # of parked tasks and of open ones
+        assert world.sweep(time_left=partial(next, first_two_pages, False)).resent == 1
+        healed.append(shard_of(world.queue.sent[-1][0].task_id))
+    assert healed == [(healed[0] + turn) % SHARDS for turn in range(SHARDS)]
+
+
+def test_each_shard_is_gone_on_with_where_it_stopped_itself(world: World) -> None:
+    for shard in range(SHARDS):
+        for name in _of_shard(shard, PAGE_SIZE + 10):
+            planted(world.store, a_task(task_id=name))
+    for minute in range(SHARDS):
+        world.clock.at = NOW + minute * 60 * SECOND
+        first_two_pages = iter([True, True])
+        assert world.sweep(time_left=partial(next, first_two_pages, False)).examined == PAGE_SIZE
+    assert len({world.store.cursor(f"O#{shard}") for shard in range(SHARDS)} - {None}) == SHARDS
+    assert world.sweep().examined == SHARDS * 10, "behind the first page of each"
+    assert world.sweep().examined == SHARDS * (PAGE_SIZE + 10), "each from its beginning"
+
+
+def test_ten_thousand_healthy_tasks_ahead_of_a_lost_one_do_not_keep_it_from_being_healed(world: World) -> None:
+    healthy = (waiting(task_id=f"healthy-{n}", next_attempt_at=NOW + 10 * RESEND_AFTER_MS) for n in range(10_000))
+    lost = a_task(task_id="lost", **_at(NOW + 1))
+    table = Mirror(world.store, [*healthy, lost])
+    world.clock.at = NOW + RESEND_AFTER_MS + 2
+    healed = [world.sweep(store=table) for _ in range(3)]
+
+    assert world.queue.sent == [(Message("lost", 1), 0)]
+    assert sum(run.resent for run in healed) == 1
 
 
 def test_every_shard_is_swept(world: World) -> None:
