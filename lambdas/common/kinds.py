@@ -20,6 +20,8 @@ JsonObject = dict[str, Any]
 MAX_RESULT_BYTES = 4096
 MAX_ATTEMPTS = 100
 """Receives are bounded by 1,000 (SQS, maxReceiveCount), and the timeline keeps two entries per attempt."""
+MAX_TIMEOUT_SECONDS = 897
+"""A function lives for at most 900 s (Lambda), and 3 s of them go to beginning and ending an attempt."""
 TABLE_NAME = re.compile(r"[A-Za-z0-9_.-]{2,200}")
 
 
@@ -121,10 +123,11 @@ class Registry:
 
 
 def _checked(made: Kind) -> Kind:
-    if made.attempts is not None and not 1 <= made.attempts <= MAX_ATTEMPTS:
-        raise ValueError(f"kind {made.name}: attempts is {made.attempts}; allowed: 1 to {MAX_ATTEMPTS}")
-    if made.timeout_seconds is not None and not made.timeout_seconds > 0:
-        raise ValueError(f"kind {made.name}: timeout_seconds is {made.timeout_seconds}; it must be above 0")
+    attempts, timeout = made.attempts, made.timeout_seconds
+    if attempts is not None and attempts not in range(1, MAX_ATTEMPTS + 1):
+        raise ValueError(f"kind {made.name}: attempts is {attempts}; allowed: whole numbers from 1 to {MAX_ATTEMPTS}")
+    if timeout is not None and not 0 < timeout <= MAX_TIMEOUT_SECONDS:
+        raise ValueError(f"kind {made.name}: timeout_seconds is {timeout}; allowed: up to {MAX_TIMEOUT_SECONDS}")
     for table in made.tables:
         if not TABLE_NAME.fullmatch(table):
             raise ValueError(f"kind {made.name}: {table!r} is no name of a table")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Jitter = Literal["none", "equal", "full"]
 
@@ -15,11 +15,19 @@ class Backoff:
 
     After attempt n the delay is d = min(cap, base x 2^(n-1)) seconds; `equal` jitter waits within [d/2, d], `full`
     within [0, d], `none` exactly d.
+
+    Raises:
+        ValueError: a number is below 0 or without end, or there is no such jitter.
     """
 
     base_seconds: float
     cap_seconds: float
     jitter: Jitter
+
+    def __post_init__(self) -> None:
+        numbers = (self.base_seconds, self.cap_seconds)
+        if not all(0 <= number < float("inf") for number in numbers) or self.jitter not in get_args(Jitter):
+            raise ValueError(f"{self}: allowed: seconds from 0 on; jitter one of {', '.join(get_args(Jitter))}")
 
     def wait_seconds(self, attempt: int, rng: random.Random) -> float:
         """Seconds to wait after attempt number `attempt` (1 is the first)."""

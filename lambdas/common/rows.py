@@ -104,15 +104,26 @@ class DeadLetter:
     generation: int
     kind: str
     error: str
+    """`Class: text` of the last attempt."""
     attempts: int
     receives: int
-    """Receives on the DLQ's own counter, the monitor's included."""
+    """Receives on the DLQ's own counter, the monitor's included; 0 when it was recorded without its message."""
     message_id: str
     source_queue_arn: str | None
     """Set by SQS itself when it moved the message; None for a message sent to the DLQ by hand."""
     dead_at: int
     recorded_at: int
     expires_at_seconds: int
+    first_at: int | None = None
+    """When its first attempt began, or the generation itself where none did; None in letters that older code wrote."""
+
+    @property
+    def error_class(self) -> str:
+        return self.error.partition(": ")[0]
+
+    @property
+    def error_text(self) -> str:
+        return self.error.partition(": ")[2]
 
 
 def dead_letter_row(letter: DeadLetter) -> dict[str, Value]:
@@ -126,6 +137,7 @@ def dead_letter_row(letter: DeadLetter) -> dict[str, Value]:
         "receives": letter.receives,
         "messageId": letter.message_id,
         "sourceQueueArn": letter.source_queue_arn,
+        "firstAt": letter.first_at,
         "deadAt": letter.dead_at,
         "recordedAt": letter.recorded_at,
         "expiresAt": letter.expires_at_seconds,
@@ -146,4 +158,75 @@ def dead_letter_of(row: Row) -> DeadLetter:
         dead_at=row["deadAt"],
         recorded_at=row["recordedAt"],
         expires_at_seconds=cast(int, row["expiresAt"]),
+        first_at=row.get("firstAt"),
     )
+
+
+MAX_RAW_BODY_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StrayMessage:
+    """A message in the dead-letter queue that belongs to no task."""
+
+    message_id: str
+    reason: str
+    body: str
+    """As it came, cut to MAX_RAW_BODY_BYTES."""
+    receives: int
+    source_queue_arn: str | None
+    recorded_at: int
+    expires_at_seconds: int
+
+
+def cut_body(body: str) -> str:
+    """At most MAX_RAW_BODY_BYTES of UTF-8, whole characters only."""
+    return body.encode(errors="replace")[:MAX_RAW_BODY_BYTES].decode(errors="ignore")
+
+
+def stray_fields(stray: StrayMessage) -> dict[str, Value]:
+    """The item but for its key. The index has it, so that it can be listed; no state row is ever of its class."""
+    fields: dict[str, Value] = {
+        "classShard": class_shard(IndexClass.STRAY, stray.message_id),
+        "classSort": class_sort(stray.recorded_at, stray.message_id),
+        "reason": stray.reason,
+        "body": stray.body,
+        "receives": stray.receives,
+        "sourceQueueArn": stray.source_queue_arn,
+        "recordedAt": stray.recorded_at,
+        "expiresAt": stray.expires_at_seconds,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def stray_of(row: Row) -> StrayMessage:
+    return StrayMessage(
+        message_id=str(row["PK"]).removeprefix("M#"),
+        reason=row["reason"],
+        body=row["body"],
+        receives=row["receives"],
+        source_queue_arn=row.get("sourceQueueArn"),
+        recorded_at=row["recordedAt"],
+        expires_at_seconds=row["expiresAt"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class IndexKey:
+    """What the index itself tells of a task or a stray: enough to find it, not how it stands now."""
+
+    id: str
+    sort: str
+    kind: str | None
+
+
+def index_key_of(row: Row) -> IndexKey:
+    return IndexKey(str(row["PK"]).partition("#")[2], row["classSort"], row.get("kind"))
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPage:
+    """Part of an index partition. `more`: whether there may be keys behind it."""
+
+    keys: tuple[IndexKey, ...]
+    more: bool

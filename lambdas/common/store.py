@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ParamValidationError
 
 from lambdas.common import rows, transitions
+from lambdas.common.catalog import batch_get
 from lambdas.common.effects import Busy, Effect, EffectRefused
+from lambdas.common.refusals import BUSY, INVALID, row_against
 from lambdas.common.retry import PermanentError
 from lambdas.common.rows import DeadLetter
 from lambdas.common.task import IndexClass, Message, Task
@@ -18,24 +20,6 @@ from lambdas.common.wire import conjunction, from_wire, names_in, to_wire, updat
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-BATCH_GET_KEYS = 100
-"""Most keys that one BatchGetItem takes."""
-
-BUSY = frozenset(
-    {
-        "TransactionConflict",
-        "TransactionInProgressException",
-        "ThrottlingError",
-        "ThrottlingException",
-        "ProvisionedThroughputExceeded",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-    }
-)
-"""Reasons for which a transaction is worth another try (DynamoDB, TransactWriteItems: cancellation reasons, errors)."""
-INVALID = frozenset({"ValidationError", "ValidationException", "ItemCollectionSizeLimitExceeded"})
-"""Reasons that no further try removes (the same page)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +75,8 @@ class TaskStore:
 
     def get_many(self, task_ids: Sequence[str]) -> Iterator[Task]:
         """Those that exist, in no order, by consistent reads."""
-        keys = [_key(task_id) for task_id in task_ids]
-        for start in range(0, len(keys), BATCH_GET_KEYS):
-            pending: Any = {self._table: {"Keys": keys[start : start + BATCH_GET_KEYS], "ConsistentRead": True}}
-            while pending:
-                response = self._client.batch_get_item(RequestItems=pending)
-                for item in response["Responses"].get(self._table, []):
-                    yield rows.task_of(from_wire(item))
-                pending = response.get("UnprocessedKeys")
+        keys = [(rows.partition(task_id), rows.STATE) for task_id in task_ids]
+        return map(rows.task_of, batch_get(self._client, self._table, keys))
 
     def find(self, task_id: str, now: int) -> Found | None:
         """The task, its payload and its dead letters, in one consistent read; None when it is gone or has expired.
@@ -151,9 +129,9 @@ class TaskStore:
         """
         try:
             items = [{"Update": self._update(write)}, *(self._action(effect) for effect in effects)]
-        except TypeError as error:
-            raise PermanentError(f"effects refused: {error}") from error
-        return self._transact(items, token, len(effects))
+            return self._transact(items, token, len(effects))
+        except (TypeError, ArithmeticError, ParamValidationError) as error:  # boto3 itself does not take them
+            raise PermanentError(f"effects refused: {error!r}") from error
 
     def replay(self, task: Task, write: Write, token: str) -> Refused | None:
         """Carry out a replay, and keep a long payload from expiring: None when it was written.
@@ -164,13 +142,25 @@ class TaskStore:
         if task.payload is not None:
             refused = self.apply(write)
             return refused if isinstance(refused, Refused) else None
-        payload: Any = {
-            "TableName": self._table,
-            "Key": _key(task.task_id, rows.PAYLOAD),
-            "UpdateExpression": "REMOVE expiresAt",
-            "ConditionExpression": "attribute_exists(PK)",
-        }
-        written = self._transact([{"Update": self._update(write)}, {"Update": payload}], token, 1)
+        keep = {"UpdateExpression": "REMOVE expiresAt", "ConditionExpression": "attribute_exists(PK)"}
+        return self._with_payload(task, write, keep, token)
+
+    def end(self, task: Task, write: Write, expires_at_seconds: int, token: str) -> Task | Refused:
+        """Carry out the last transition of a life, and let a long payload expire with its task.
+
+        Both in one transaction: an expiry written later could meet a replay, and take the payload of a live task.
+
+        Raises:
+            Busy: another transaction was in the way; nothing was written.
+        """
+        if task.payload is not None:
+            return self.apply(write)
+        expiry = {"UpdateExpression": "SET expiresAt = :at", "ExpressionAttributeValues": _at(expires_at_seconds)}
+        return self._with_payload(task, write, expiry, token) or self.get(task.task_id) or Refused(None)
+
+    def _with_payload(self, task: Task, write: Write, payload: Mapping[str, Any], token: str) -> Refused | None:
+        update = {"TableName": self._table, "Key": _key(task.task_id, rows.PAYLOAD), **payload}
+        written = self._transact([{"Update": self._update(write)}, {"Update": update}], token, 1)
         return Refused(None) if isinstance(written, EffectRefused) else written
 
     def expire_payload(self, task: Task, expires_at_seconds: int) -> None:
@@ -180,7 +170,7 @@ class TaskStore:
                 TableName=self._table,
                 Key=_key(task.task_id, rows.PAYLOAD),
                 UpdateExpression="SET expiresAt = :at",
-                ExpressionAttributeValues={":at": {"N": str(expires_at_seconds)}},
+                ExpressionAttributeValues=_at(expires_at_seconds),
             )
 
     def record(self, letter: DeadLetter, task_created_at: int) -> None:
@@ -189,9 +179,11 @@ class TaskStore:
         self._guarded(lambda: self._client.put_item(**put))
 
     def record_stray(self, message_id: str, fields: Mapping[str, Value]) -> None:
-        """Keep a message that is not ours, by its own id. Delivered again, it is written again, the same."""
+        """Keep a message that is not ours, by its own id. Delivered again, it is left as it was written first."""
         item = {"PK": rows.stray_partition(message_id), "SK": rows.dead_letter_sort(0), **fields}
-        self._client.put_item(TableName=self._table, Item=to_wire(item))
+        put = self._put(item, {"absent": "attribute_not_exists(#PK)"}, {})
+        del put["ExpressionAttributeValues"]  # DynamoDB refuses an empty map of them
+        self._guarded(lambda: self._client.put_item(**put))
 
     def page(
         self, index_class: IndexClass, shard: int, limit: int, after: str | None = None, up_to: str | None = None
@@ -293,23 +285,11 @@ class TaskStore:
         try:
             call()
         except ClientError as error:
-            old = _row_against(error)
+            old = row_against(error)
             if old is None:
                 raise
             return Refused(rows.task_of(from_wire(old)) if old.get("SK") == {"S": rows.STATE} else None)
         return None
-
-
-def _row_against(error: ClientError) -> Mapping[str, Any] | None:
-    """The item that failed the condition ({} when there was none); None when the error is another one."""
-    response: Any = error.response
-    match response["Error"]["Code"]:
-        case "ConditionalCheckFailedException":
-            return response.get("Item") or {}
-        case "TransactionCanceledException":
-            failed = [r for r in response.get("CancellationReasons", []) if r.get("Code") == "ConditionalCheckFailed"]
-            return (failed[0].get("Item") or {}) if failed else None
-    return None
 
 
 def _transaction_outcome(error: ClientError, others: int) -> Refused | EffectRefused:
@@ -336,12 +316,22 @@ def _transaction_outcome(error: ClientError, others: int) -> Refused | EffectRef
     raise error
 
 
+def own_write(written: Task | Refused, token: str) -> Task | None:
+    """The row, when it is as I wrote it; also when a repeated call was refused by the very write it repeats."""
+    row = written.row if isinstance(written, Refused) else written
+    return row if row is not None and row.token == token else None
+
+
 def message_of(task: Task) -> Message:
     return Message(task.task_id, task.generation)
 
 
 def _key(task_id: str, sort: str = rows.STATE) -> dict[str, Any]:
     return {"PK": {"S": rows.partition(task_id)}, "SK": {"S": sort}}
+
+
+def _at(seconds: int) -> dict[str, Any]:
+    return {":at": {"N": str(seconds)}}
 
 
 def _cursor_key(name: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Times are integers, milliseconds since the epoch, unless a name says seconds.
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ READABLE = (VERSION - 1, VERSION)
 
 SHARDS = 4
 """Partitions of the index per class. Fixed for life: rows already written keep the shard they were given."""
+
+TASK_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+"""What the API takes for an id. No id in a foreign message may be longer than a key of the table (2,048 bytes)."""
 
 MAX_HISTORY = 64
 """Entries of past generations that a replay keeps in the timeline; the dead letter of each generation stays as well."""
@@ -49,6 +53,8 @@ class IndexClass(StrEnum):
     RECORDED = "F"
     """Failed for good, its dead letter recorded."""
     CANCELLED = "X"
+    STRAY = "M"
+    """No task at all: a foreign message in the dead-letter queue, kept by its own id."""
 
 
 def shard_of(task_id: str) -> int:
@@ -181,7 +187,7 @@ def parse_message(document: object) -> Message | None:
         return None
     version, generation = _whole(document.get("v")), _whole(document.get("generation"))
     task_id = document.get("taskId")
-    if version is None or generation is None or not isinstance(task_id, str) or not task_id:
+    if version is None or generation is None or not isinstance(task_id, str) or not TASK_ID.fullmatch(task_id):
         return None
     if version not in READABLE:
         raise UnknownVersion(f"message version {version}, this code knows {READABLE}")

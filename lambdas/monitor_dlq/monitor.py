@@ -10,11 +10,11 @@ from typing import Any, Protocol
 from lambdas.common import transitions
 from lambdas.common.dead_letters import Recorder
 from lambdas.common.decisions import Bury, Drop, HandBack, Record, Stray, for_dead_message
+from lambdas.common.rows import StrayMessage, cut_body, stray_fields
 from lambdas.common.store import Refused, message_of
 from lambdas.common.task import Message, Task, parse_message
 from lambdas.common.transitions import Value, Write
 
-MAX_RAW_BODY = 1024
 MAX_READS = 5
 """The row may change between read and write; it is read again so often, then left for the next delivery."""
 
@@ -105,16 +105,16 @@ class Monitor:
 
     def _stray(self, dead: DeadMessage, reason: str) -> Handled:
         now = self.now()
-        self.store.record_stray(
-            dead.message_id,
-            {
-                "reason": reason,
-                "body": dead.body[:MAX_RAW_BODY],
-                "receives": dead.receives,
-                "recordedAt": now,
-                "expiresAt": now // 1000 + self.recorder.retention_seconds,
-            },
+        stray = StrayMessage(
+            message_id=dead.message_id,
+            reason=reason,
+            body=cut_body(dead.body),
+            receives=dead.receives,
+            source_queue_arn=dead.source_queue_arn,
+            recorded_at=now,
+            expires_at_seconds=now // 1000 + self.recorder.retention_seconds,
         )
+        self.store.record_stray(dead.message_id, stray_fields(stray))
         return Handled(f"stray: {reason}", None)
 
 

@@ -172,7 +172,7 @@ class Worker:
             try:
                 answer = self.store.commit(write, effects.items, task.token)
             except Busy:
-                pause = self.rng.uniform(0, min(1.0, 0.05 * 2**tries))
+                pause = self.rng.uniform(0, min(1.0, 0.05 * 2 ** min(tries, 10)))  # a larger power is no float
                 if self.now() + pause * 1000 >= ends_at:
                     raise
                 self.sleep(pause)

@@ -72,17 +72,23 @@ def work_through(
     pool = ThreadPoolExecutor(max_workers=min(threads, len(slots)) or 1)
     for slot in slots:
         slot.start(pool, worker, deadline)
-    _wait(slots, worker.now, news)
+    outcomes = _outcomes(slots, worker, news)
     pool.shutdown(wait=False, cancel_futures=True)
-    return [(slot.record, _outcome(slot, worker)) for slot in slots]
+    return [(slot.record, outcomes[slot]) for slot in slots]
 
 
-def _wait(slots: Sequence[_Slot], now: Callable[[], int], news: SimpleQueue[None]) -> None:
-    """Until every slot is done or its time is up; `news` comes with each claim and each end."""
-    while running := [slot for slot in slots if slot.runs(now())]:
-        until = min(slot.ends_at for slot in running)
-        with suppress(Empty):
-            news.get(timeout=max(0, until - now()) / 1000)
+def _outcomes(slots: Sequence[_Slot], worker: Worker, news: SimpleQueue[None]) -> dict[_Slot, Outcome]:
+    """Waits for every slot; `news` comes with each claim and each end. An overdue one is given up at once."""
+    outcomes: dict[_Slot, Outcome] = {}
+    while waiting := [slot for slot in slots if slot not in outcomes]:
+        now = worker.now()
+        ended = [slot for slot in waiting if not slot.runs(now)]
+        outcomes |= {slot: _outcome(slot, worker) for slot in ended}
+        if not ended:
+            until = min(slot.ends_at for slot in waiting)
+            with suppress(Empty):
+                news.get(timeout=max(0, until - now) / 1000)
+    return outcomes
 
 
 def _outcome(slot: _Slot, worker: Worker) -> Outcome:

@@ -1,4 +1,4 @@
-"""GET /tasks/{taskId}, and the answers to paths and methods that do not exist."""
+"""GET /tasks/{taskId}, GET /dead-letters, and the answers to paths and methods that do not exist."""
 
 from __future__ import annotations
 
@@ -12,13 +12,21 @@ from urllib.parse import unquote
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.common import aws, telemetry
+from lambdas.common.catalog import Catalog
 from lambdas.common.http import HttpError, Response, error_response, json_response
 from lambdas.common.settings import Environment
 from lambdas.common.store import TaskStore
+from lambdas.query_tasks import dead_letters
+from lambdas.query_tasks.listing import to_cursor
 from lambdas.query_tasks.view import task_view
 
 log = telemetry.logger("query-tasks")
-METHODS = {"/tasks": "POST", "/tasks/{taskId}": "GET"}
+METHODS = {
+    "/tasks": "POST",
+    "/tasks/{taskId}": "GET, DELETE",
+    "/tasks/{taskId}/redrive": "POST",
+    "/dead-letters": "GET",
+}
 """What each path serves; everything else on it is answered with 405."""
 
 
@@ -27,11 +35,13 @@ class Parts:
     """What a warm function reuses."""
 
     store: TaskStore
+    catalog: Catalog
 
 
 @cache
 def parts() -> Parts:
-    return Parts(TaskStore(aws.dynamodb(), Environment(os.environ).text("TABLE_NAME")))
+    client, table = aws.dynamodb(), Environment(os.environ).text("TABLE_NAME")
+    return Parts(TaskStore(client, table), Catalog(client, table))
 
 
 def handle(event: Mapping[str, Any], context: object) -> Response:
@@ -48,11 +58,14 @@ def handle(event: Mapping[str, Any], context: object) -> Response:
 def _route(event: Mapping[str, Any]) -> Response:
     resource, method = event["resource"], event["httpMethod"]
     if resource not in METHODS:
-        raise HttpError(404, "not_found", "No such path. There are POST /tasks and GET /tasks/{taskId}.")
+        raise HttpError(404, "not_found", f"No such path. There are {', '.join(METHODS)}.")
+    match method, resource:
+        case "GET", "/tasks/{taskId}":
+            return _get(unquote(event["pathParameters"]["taskId"]))
+        case "GET", "/dead-letters":
+            return _dead_letters(event)
     allowed = METHODS[resource]
-    if method != allowed or resource != "/tasks/{taskId}":
-        raise HttpError(405, "method_not_allowed", f"{resource} takes {allowed}, not {method[:20]}.", allowed)
-    return _get(unquote(event["pathParameters"]["taskId"]))
+    raise HttpError(405, "method_not_allowed", f"{resource} takes {allowed}, not {method[:20]}.", allowed)
 
 
 def _get(task_id: str) -> Response:
@@ -62,3 +75,11 @@ def _get(task_id: str) -> Response:
     document, raw = task_view(found)
     log.info("task read", task_id=task_id, status=str(found.task.status))
     return json_response(200, document, raw)
+
+
+def _dead_letters(event: Mapping[str, Any]) -> Response:
+    asked = dead_letters.wanted(event)
+    name, listing = ("strays", dead_letters.strays) if asked.strays else ("deadLetters", dead_letters.letters)
+    listed = listing(parts().catalog, asked, aws.now_ms())
+    log.info("dead letters listed", found=len(listed.items), strays=asked.strays, more=listed.cursor is not None)
+    return json_response(200, {name: list(listed.items), "cursor": to_cursor(listed.cursor)})

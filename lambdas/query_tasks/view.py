@@ -40,6 +40,13 @@ def _letter_view(letter: DeadLetter) -> dict[str, Any]:
         "generation": letter.generation,
         "error": letter.error,
         "attempts": letter.attempts,
+        "receives": letter.receives,
+        "firstAt": None if letter.first_at is None else iso(letter.first_at),
         "deadAt": iso(letter.dead_at),
         "recordedAt": iso(letter.recorded_at),
+        "sourceQueue": queue_name(letter.source_queue_arn),
     }
+
+
+def queue_name(arn: str | None) -> str | None:
+    return None if arn is None else arn.rpartition(":")[2]

@@ -18,7 +18,7 @@ from lambdas.common.http import HttpError, Response, body_of, error_response, js
 from lambdas.common.queue import TaskQueue
 from lambdas.common.settings import Environment
 from lambdas.common.store import TaskStore
-from lambdas.common.task import UnknownVersion
+from lambdas.common.task import TASK_ID, UnknownVersion
 from lambdas.steer_tasks.steer import Steered, Steering, StillChanging
 
 UNKNOWN_OUTCOME = HttpError(
@@ -52,6 +52,8 @@ def steering() -> Steering:
 def handle(event: Mapping[str, Any], context: object) -> Response:
     task_id = unquote(event["pathParameters"]["taskId"])
     try:
+        if not TASK_ID.fullmatch(task_id):
+            raise _refusal(Answer.NO_SUCH_TASK)
         return _cancel(task_id) if event["httpMethod"] == "DELETE" else _redrive(task_id, _generation(body_of(event)))
     except HttpError as error:
         log.info("steering refused", task_id=task_id, code=error.code, status=error.status)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from lambdas.common import transitions
 from lambdas.common.decisions import Answer, for_cancel, for_replay
-from lambdas.common.store import Refused
+from lambdas.common.store import Refused, own_write
 from lambdas.common.task import Message, Task
 from lambdas.common.transitions import Write
 
@@ -18,9 +18,8 @@ MAX_READS = 5
 
 class Store(Protocol):
     def get(self, task_id: str) -> Task | None: ...
-    def apply(self, write: Write) -> Task | Refused: ...
+    def end(self, task: Task, write: Write, expires_at_seconds: int, token: str) -> Task | Refused: ...
     def replay(self, task: Task, write: Write, token: str) -> Refused | None: ...
-    def expire_payload(self, task: Task, expires_at_seconds: int) -> None: ...
 
 
 class Queue(Protocol):
@@ -53,7 +52,7 @@ class Steering:
         """End an open task as CANCELLED. A worker that is at it finds its last write refused.
 
         Raises:
-            StillChanging: nothing was done.
+            StillChanging, Busy: nothing was done.
         """
         token = self.new_token()
         for _ in range(MAX_READS):
@@ -62,9 +61,8 @@ class Steering:
             if row is None or answer is not Answer.GO:
                 return Steered(answer, row)
             expires_at = now // 1000 + self.retention_seconds
-            written = _own(self.store.apply(transitions.cancel(row, now, expires_at, token)), token)
-            if written is not None:
-                self.store.expire_payload(written, expires_at)
+            ended = self.store.end(row, transitions.cancel(row, now, expires_at, token), expires_at, token)
+            if (written := own_write(ended, token)) is not None:
                 return Steered(answer, written)
         raise StillChanging(f"task {task_id} changed {MAX_READS} times under its cancellation")
 
@@ -83,13 +81,7 @@ class Steering:
             if row is None or answer is not Answer.GO:
                 return Steered(answer, row)
             refused = self.store.replay(row, transitions.replay(row, now, token), token)
-            if refused is None or _own(refused, token) is not None:
+            if refused is None or own_write(refused, token) is not None:
                 self.queue.send(Message(task_id, row.generation + 1))
                 return Steered(answer, self.store.get(task_id))
         raise StillChanging(f"task {task_id} changed {MAX_READS} times under its replay")
-
-
-def _own(written: Task | Refused, token: str) -> Task | None:
-    """The row, when it is as I wrote it; also when a repeated call was refused by the very write it repeats."""
-    row = written.row if isinstance(written, Refused) else written
-    return row if row is not None and row.token == token else None

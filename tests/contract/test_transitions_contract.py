@@ -10,8 +10,21 @@ import pytest
 
 from lambdas.common import transitions
 from lambdas.common.store import Refused, TaskStore
-from lambdas.common.task import Claim, IndexClass, Message, Status, Task, TimelineEntry, class_sort, shard_of
+from lambdas.common.task import (
+    MAX_HISTORY,
+    READABLE,
+    Claim,
+    IndexClass,
+    Message,
+    Status,
+    Task,
+    TimelineEntry,
+    class_sort,
+    shard_of,
+)
 from lambdas.common.transitions import Write
+from tests.contract.conftest import Table
+from tests.support.stack import new_id
 from tests.support.tasks import NOW, SECOND, TASK_ID, a_task, dead, planted, processing, waiting
 
 LATER = NOW + 20 * SECOND
@@ -69,13 +82,62 @@ AS_READ: tuple[Violation, ...] = (
 )
 AGAIN_DUE = waiting(next_attempt_at=NOW)
 
+
+def _cancel(row: Task) -> Write:
+    return transitions.cancel(row, LATER, EXPIRES, "token-9")
+
+
+CANCELLED = {
+    "status": Status.CANCELLED,
+    "index_class": IndexClass.CANCELLED,
+    "expires_at_seconds": EXPIRES,
+    "token": "token-9",
+    "lease_until": None,
+    "next_attempt_at": None,
+    "message_id": None,
+    "updated_at": LATER,
+    "timeline": _logged(Status.CANCELLED),
+}
+RECORDED = dead(
+    index_class=IndexClass.RECORDED,
+    expires_at_seconds=EXPIRES,
+    sends=2,
+    handed_back=frozenset({"message-1"}),
+    timeline=_logged(Status.FAILED_FINAL, "Oops: it failed"),
+)
+"""With everything on it that a new generation must not keep."""
+
+
+def _replay(row: Task) -> Write:
+    return transitions.replay(row, LATER, "token-9")
+
+
+REPLAYED: dict[str, Any] = {
+    "status": Status.SUBMITTED,
+    "index_class": IndexClass.OPEN,
+    "generation": 2,
+    "attempts": 0,
+    "sends": 0,
+    "sent_at": LATER,
+    "token": "token-9",
+    "message_id": None,
+    "handed_back": frozenset(),
+    "error": None,
+    "expires_at_seconds": None,
+    "updated_at": LATER,
+    "timeline": (*RECORDED.timeline, TimelineEntry(LATER, "SUBMITTED", 2)),
+}
+FIRST_LIFE = tuple(TimelineEntry(NOW + number, "PROCESSING", 1) for number in range(MAX_HISTORY))
+SECOND_LIFE = (TimelineEntry(LATER - 2, "SUBMITTED", 2), TimelineEntry(LATER - 1, "FAILED_FINAL", 2))
+
 CASES = {
     "claim": Case(
         a_task(sends=2),
         _claim,
         {**CLAIMED, "attempts": 1},
         (
-            ("known_version", {"version": 2}),
+            ("known_version", {"version": READABLE[0] - 1}),
+            ("known_version", {"version": READABLE[1] + 1}),
             ("same_generation", {"generation": 2}),
             ("not_parked_nor_ended", {"index_class": IndexClass.PARKED}),
             ("not_parked_nor_ended", {"index_class": IndexClass.CANCELLED}),
@@ -88,6 +150,7 @@ CASES = {
             ("due_or_abandoned", {"status": Status.CANCELLED}),
         ),
     ),
+    "claim of a task of the version before": Case(a_task(version=READABLE[0]), _claim, {**CLAIMED, "attempts": 1}, ()),
     "claim of a task that failed and is due": Case(AGAIN_DUE, _claim, {**CLAIMED, "attempts": 2}, ()),
     "claim of a task due this very moment": Case(
         waiting(next_attempt_at=LATER), _claim, {**CLAIMED, "attempts": 2}, ()
@@ -231,6 +294,45 @@ CASES = {
         {"sent_at": LATER, "sends": 1, "index_class": IndexClass.OPEN},
         (("class_as_read", {"index_class": IndexClass.OPEN}),),
     ),
+    "cancel": Case(
+        processing(),
+        _cancel,
+        CANCELLED,
+        (
+            ("same_generation", {"generation": 2}),
+            ("status_as_read", {"status": Status.COMPLETED}),
+            ("status_as_read", {"status": Status.FAILED_PENDING}),
+            ("token_as_read", {"token": "somebody-else"}),
+        ),
+    ),
+    "cancel of a task that nobody has taken": Case(a_task(), _cancel, CANCELLED, ()),
+    "cancel of a task that waits": Case(waiting(), _cancel, CANCELLED, ()),
+    "cancel of a parked task": Case(
+        waiting(index_class=IndexClass.PARKED, next_attempt_at=MUCH_LATER, message_id=None), _cancel, CANCELLED, ()
+    ),
+    "replay": Case(
+        RECORDED,
+        _replay,
+        REPLAYED,
+        (
+            ("same_generation", {"generation": 2}),
+            ("dead", {"status": Status.SUBMITTED}),
+            ("dead", {"status": Status.CANCELLED}),
+            ("recorded", {"index_class": IndexClass.DEAD}),
+            ("recorded", {"index_class": IndexClass.OPEN}),
+            ("not_expired", {"expires_at_seconds": LATER // 1000 - 1}),
+        ),
+    ),
+    "replay of a task that expires this very second": Case(
+        replace(RECORDED, expires_at_seconds=LATER // 1000), _replay, REPLAYED, ()
+    ),
+    "replay of a task without an expiry": Case(replace(RECORDED, expires_at_seconds=None), _replay, REPLAYED, ()),
+    "replay of a task with a long history": Case(
+        replace(RECORDED, generation=2, timeline=(*FIRST_LIFE, *SECOND_LIFE)),
+        _replay,
+        {**REPLAYED, "generation": 3, "timeline": (*SECOND_LIFE, TimelineEntry(LATER, "SUBMITTED", 3))},
+        (),
+    ),
 }
 REFUSALS = [
     pytest.param(case, term, change, id=f"{name} - {term} - {', '.join(change)} {number}")
@@ -286,3 +388,83 @@ def test_a_parked_task_is_sorted_by_its_due_time_and_by_its_creation_once_it_is_
 
 def _found(store: TaskStore, index_class: IndexClass, up_to: int) -> tuple[Task, ...]:
     return store.page(index_class, shard_of(TASK_ID), 10, None, class_sort(up_to, "~")).tasks
+
+
+def test_a_parked_task_that_is_cancelled_is_sorted_by_its_creation_again(store: TaskStore) -> None:
+    row = planted(store, processing())
+    parked = store.apply(transitions.park(row, LATER, "Oops: much later", MUCH_LATER))
+    assert isinstance(parked, Task)
+    store.apply(_cancel(parked))
+    assert [task.task_id for task in _found(store, IndexClass.CANCELLED, NOW)] == [TASK_ID]
+
+
+# A replay with its payload. -------------------------------------------------------------------------------------------
+# DynamoDB remembers a transaction's token for the whole account: each must be new.
+
+LONG = '{"text": "%s"}' % ("x" * 2000)
+PAYLOAD_KEY = {"PK": {"S": f"T#{TASK_ID}"}, "SK": {"S": "P"}}
+
+
+def _recorded_with_a_long_payload(table: Table, **changes: Any) -> Task:
+    """Dead and recorded; row and payload expire together."""
+    row = table.store.create(replace(RECORDED, token=new_id("token"), **changes), LONG, NOW)
+    assert isinstance(row, Task)
+    table.client.update_item(
+        TableName=table.name,
+        Key=PAYLOAD_KEY,
+        UpdateExpression="SET expiresAt = :at",
+        ExpressionAttributeValues={":at": {"N": str(EXPIRES)}},
+    )
+    assert _payload(table) == {**PAYLOAD_KEY, "payload": {"S": LONG}, "expiresAt": {"N": str(EXPIRES)}}
+    return row
+
+
+def _payload(table: Table) -> dict[str, Any] | None:
+    return table.item(f"T#{TASK_ID}", "P")
+
+
+def _replayed(row: Task, token: str) -> Task:
+    return replace(row, **{**REPLAYED, "token": token})
+
+
+def test_a_replay_of_a_task_with_a_short_payload_writes_its_row(table: Table) -> None:
+    row = planted(table.store, RECORDED)
+    assert table.store.replay(row, _replay(row), "token-9") is None
+    assert table.store.get(TASK_ID) == _replayed(row, "token-9")
+    assert _payload(table) is None
+
+
+def test_a_replay_that_is_refused_says_what_stands_there_and_changes_nothing(store: TaskStore) -> None:
+    row = planted(store, replace(RECORDED, generation=2))
+    assert store.replay(RECORDED, _replay(RECORDED), "token-9") == Refused(row)
+    assert store.get(TASK_ID) == row
+
+
+def test_a_replay_keeps_a_long_payload_from_expiring(table: Table) -> None:
+    row, token = _recorded_with_a_long_payload(table), new_id("token")
+    assert table.store.replay(row, transitions.replay(row, LATER, token), token) is None
+    assert table.store.get(TASK_ID) == _replayed(row, token)
+    assert _payload(table) == {**PAYLOAD_KEY, "payload": {"S": LONG}}
+
+
+def test_a_replay_that_is_refused_leaves_a_long_payload_to_expire(table: Table) -> None:
+    there, token = _recorded_with_a_long_payload(table, generation=2), new_id("token")
+    seen = replace(there, generation=1)
+    assert table.store.replay(seen, transitions.replay(seen, LATER, token), token) == Refused(there)
+    assert table.store.get(TASK_ID) == there
+    assert _payload(table) == {**PAYLOAD_KEY, "payload": {"S": LONG}, "expiresAt": {"N": str(EXPIRES)}}
+
+
+def test_a_task_whose_long_payload_is_gone_is_not_replayed(table: Table) -> None:
+    row, token = _recorded_with_a_long_payload(table), new_id("token")
+    table.client.delete_item(TableName=table.name, Key=PAYLOAD_KEY)
+    assert table.store.replay(row, transitions.replay(row, LATER, token), token) == Refused(None)
+    assert table.store.get(TASK_ID) == row
+    assert _payload(table) is None
+
+
+def test_a_replay_that_is_repeated_under_its_token_counts_once(table: Table) -> None:
+    row, token = _recorded_with_a_long_payload(table), new_id("token")
+    write = transitions.replay(row, LATER, token)
+    assert [table.store.replay(row, write, token) for _ in range(2)] == [None, None]
+    assert table.store.get(TASK_ID) == _replayed(row, token)

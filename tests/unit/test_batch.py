@@ -7,6 +7,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
@@ -76,6 +78,13 @@ class World:
         row = self.store.get(task_id)
         assert row is not None
         return row
+
+
+def _join_threads() -> None:
+    for thread in threading.enumerate():
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join(WAIT_SECONDS)
+            assert not thread.is_alive()
 
 
 def _shown(outcomes: list[tuple[Record, Outcome]]) -> list[tuple[str, bool, int | None]]:
@@ -203,10 +212,7 @@ def test_after_the_invocation_work_that_ends_changes_nothing_and_no_other_begins
     work_through(records_of("hang-1", "good-1"), out_of_time.worker(), DEADLINE, threads=1)
     given_up = out_of_time.row("hang-1")
     out_of_time.release.set()
-    for thread in threading.enumerate():
-        if thread.name.startswith("ThreadPoolExecutor"):
-            thread.join(WAIT_SECONDS)
-            assert not thread.is_alive()
+    _join_threads()
     assert (out_of_time.row("hang-1"), out_of_time.row("good-1").attempts) == (given_up, 0)
 
 
@@ -263,3 +269,65 @@ def test_a_visibility_that_cannot_be_set_costs_a_delay_and_no_message(error: Exc
 
 def test_an_empty_batch_has_an_empty_response() -> None:
     assert respond(work_through([], World().worker(), DEADLINE, threads=5), FakeQueue()) == {"batchItemFailures": []}
+
+
+# A kind with a time-out. ----------------------------------------------------------------------------------------------
+
+
+class Watching:
+    """Tells when a write puts a task off to another attempt."""
+
+    def __init__(self, client: FakeDynamoDB) -> None:
+        self._client = client
+        self.put_off = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def update_item(self, **request: Any) -> Any:
+        answer = self._client.update_item(**request)
+        if ":nextAttemptAt" in request["ExpressionAttributeValues"]:
+            self.put_off.set()
+        return answer
+
+
+@pytest.fixture
+def overdue() -> Iterator[tuple[World, Watching, Worker]]:
+    """A task that hangs, of a kind with 50 ms; another, of a kind without a limit, goes on until the first is over."""
+    began = time.monotonic()
+    world = World("hang-1", now=lambda: NOW + round((time.monotonic() - began) * 1000))
+    planted(world.store, a_task(task_id="wait-1", kind="patient"))
+    watching = Watching(world.client)
+    worker, registry = world.worker(watching), Registry()
+    hanging = worker.registry.get("simulated")
+    assert hanging is not None
+    registry.kind("simulated", schema={}, timeout_seconds=0.05)(hanging.run)
+
+    @registry.kind("patient", schema={})
+    def patient(work: Work) -> JsonObject | None:
+        return {"saw it": watching.put_off.wait(WAIT_SECONDS)}
+
+    yield world, watching, replace(worker, registry=registry)
+    world.release.set()
+
+
+def test_an_attempt_over_the_time_of_its_kind_is_given_up_while_the_others_of_its_batch_go_on(
+    overdue: tuple[World, Watching, Worker],
+) -> None:
+    world, _, worker = overdue
+    outcomes = work_through(records_of("hang-1", "wait-1"), worker, DEADLINE, threads=2)
+    assert _shown(outcomes) == [("task failed", False, 5), ("task completed", True, None)]
+    row = world.row("hang-1")
+    assert (row.status, row.attempts) == (Status.FAILED_PENDING, 1)
+    assert row.error == "OutOfTime: the attempt was given up: its time was over before its work was"
+    assert world.row("wait-1").result == '{"saw it": true}', "it was told while it still worked"
+
+
+def test_work_that_ends_after_the_time_of_its_kind_changes_nothing(overdue: tuple[World, Watching, Worker]) -> None:
+    world, watching, worker = overdue
+    work_through(records_of("hang-1"), worker, DEADLINE, threads=1)
+    assert watching.put_off.is_set()
+    given_up = world.row("hang-1")
+    world.release.set()
+    _join_threads()
+    assert world.row("hang-1") == given_up

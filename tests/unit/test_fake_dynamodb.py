@@ -208,3 +208,143 @@ def test_updates_from_several_threads_are_all_counted() -> None:
     for thread in threads:
         thread.join()
     assert client.get_item(TableName=TABLE, Key=KEY)["Item"]["attempts"] == {"N": "200"}
+
+
+# Transactions. --------------------------------------------------------------------------------------------------------
+
+OTHER = "other"
+HOLDS, FAILS = "attribute_exists(PK)", "attribute_not_exists(PK)"
+
+
+def _bank() -> FakeDynamoDB:
+    """A row in each of two tables whose keys differ."""
+    client = FakeDynamoDB(TABLE, {OTHER: ("name",)})
+    client.put_item(TableName=TABLE, Item=ROW)
+    client.put_item(TableName=OTHER, Item={"name": {"S": "ann"}, "n": {"N": "1"}})
+    return client
+
+
+def _on_row(action: str, **more: Any) -> dict[str, Any]:
+    return {action: {"TableName": TABLE, "Key": KEY, **more}}
+
+
+def _on_ann(action: str, **more: Any) -> dict[str, Any]:
+    return {action: {"TableName": OTHER, "Key": {"name": {"S": "ann"}}, **more}}
+
+
+def _cancelled(client: FakeDynamoDB, *items: dict[str, Any]) -> list[Any]:
+    """The reasons for which the transaction was not made."""
+    with pytest.raises(ClientError) as error:
+        client.transact_write_items(TransactItems=list(items))
+    response: Any = error.value.response
+    assert response["Error"]["Code"] == "TransactionCanceledException"
+    return list(response["CancellationReasons"])
+
+
+def _ann(client: FakeDynamoDB) -> dict[str, Any]:
+    found: dict[str, Any] = client.get_item(TableName=OTHER, Key={"name": {"S": "ann"}})
+    return found
+
+
+def test_a_transaction_writes_to_several_tables_by_actions_of_every_kind() -> None:
+    client = _bank()
+    eve = {"name": {"S": "eve"}}
+    client.transact_write_items(
+        TransactItems=[
+            _on_row("ConditionCheck", ConditionExpression=HOLDS),
+            _on_ann("Delete", ConditionExpression="n = :one", ExpressionAttributeValues=ONE),
+            {"Put": {"TableName": OTHER, "Item": eve}},
+            {
+                "Update": {
+                    "TableName": OTHER,
+                    "Key": {"name": {"S": "bob"}},
+                    "UpdateExpression": "ADD n :one",
+                    "ExpressionAttributeValues": ONE,
+                }
+            },
+        ]
+    )
+    assert client.get_item(TableName=TABLE, Key=KEY) == {"Item": ROW}
+    assert _ann(client) == {}
+    assert client.get_item(TableName=OTHER, Key=eve) == {"Item": eve}
+    bob = client.get_item(TableName=OTHER, Key={"name": {"S": "bob"}})
+    assert bob == {"Item": {"name": {"S": "bob"}, "n": {"N": "1"}}}
+
+
+def test_the_reasons_of_a_cancelled_transaction_are_in_the_order_of_its_actions_with_the_items_asked_for() -> None:
+    client = _bank()
+    add = {"UpdateExpression": "ADD n :text", "ExpressionAttributeValues": {":text": {"S": "x"}}}
+    reasons = _cancelled(
+        client,
+        {"Put": {"TableName": OTHER, "Item": {"name": {"S": "eve"}}}},
+        _on_row("Delete", ConditionExpression=FAILS, ReturnValuesOnConditionCheckFailure="ALL_OLD"),
+        _on_ann("Update", **add),
+        {"ConditionCheck": {"TableName": OTHER, "Key": {"name": {"S": "bob"}}, "ConditionExpression": "n = name"}},
+        {"Delete": {"TableName": OTHER, "Key": {"name": {"N": "1"}}}},
+    )
+    assert [(reason["Code"], reason.get("Item")) for reason in reasons] == [
+        ("None", None),
+        ("ConditionalCheckFailed", ROW),
+        ("ValidationError", None),
+        ("ConditionalCheckFailed", None),
+        ("ValidationError", None),
+    ]
+    assert client.get_item(TableName=OTHER, Key={"name": {"S": "eve"}}) == {}
+    assert client.get_item(TableName=TABLE, Key=KEY) == {"Item": ROW}
+
+
+@pytest.mark.parametrize(("count", "taken"), [(0, False), (1, True), (100, True), (101, False)])
+def test_a_transaction_has_at_most_100_actions(count: int, taken: bool) -> None:
+    client = FakeDynamoDB()
+    items = [{"Put": {"TableName": TABLE, "Item": {**KEY, "PK": {"S": f"T#{n}"}}}} for n in range(count)]
+    if taken:
+        assert client.transact_write_items(TransactItems=items) == {}
+    else:
+        with pytest.raises(ClientError, match="ValidationException"):
+            client.transact_write_items(TransactItems=items)
+
+
+def test_two_actions_on_one_item_are_refused_and_on_items_of_two_tables_are_not() -> None:
+    client = FakeDynamoDB(TABLE, {OTHER: ("PK", "SK")})
+    here, there = ({"Put": {"TableName": table, "Item": ROW}} for table in (TABLE, OTHER))
+    client.transact_write_items(TransactItems=[here, there])
+    with pytest.raises(ClientError, match="multiple operations on one item"):
+        client.transact_write_items(TransactItems=[here, there, _on_row("Delete")])
+
+
+@pytest.mark.parametrize("code", ["TransactionConflict", "ThrottlingError"])
+def test_a_transaction_that_something_stands_in_the_way_of_is_not_made_as_often_as_asked(code: str) -> None:
+    client = _bank()
+    client.stand_in_the_way(code, 2)
+    items = (_on_row("Delete"), _on_ann("Delete"))
+    for _ in range(2):
+        assert [reason["Code"] for reason in _cancelled(client, *items)] == ["None", code]
+        assert _ann(client) != {}
+    client.transact_write_items(TransactItems=list(items))
+    assert _ann(client) == {}
+
+
+def test_an_exception_that_stands_in_the_way_is_one_of_the_call_and_a_repetition_is_answered_all_the_same() -> None:
+    client = _bank()
+    items = [_on_ann("Delete")]
+    client.transact_write_items(TransactItems=items, ClientRequestToken="mine")
+    client.stand_in_the_way("TransactionInProgressException", 1)
+    assert client.transact_write_items(TransactItems=items, ClientRequestToken="mine") == {}
+    with pytest.raises(ClientError, match="TransactionInProgressException") as error:
+        client.transact_write_items(TransactItems=items)
+    assert "CancellationReasons" not in error.value.response
+
+
+def test_a_cancelled_transaction_leaves_its_token_free() -> None:
+    client = _bank()
+    client.stand_in_the_way("TransactionConflict", 1)
+    request: dict[str, Any] = {"TransactItems": [_on_ann("Delete")], "ClientRequestToken": "mine"}
+    with pytest.raises(ClientError, match="TransactionConflict"):
+        client.transact_write_items(**request)
+    client.transact_write_items(**request)
+    assert _ann(client) == {}
+
+
+def test_an_item_of_more_than_400_kb_is_refused() -> None:
+    with pytest.raises(ClientError, match="Item size has exceeded"):
+        FakeDynamoDB().put_item(TableName=TABLE, Item={**ROW, "text": {"S": "x" * 409_600}})

@@ -12,10 +12,13 @@ from bootstrap.paths import ROOT
 
 COMMON = "lambdas.common"
 DOMAIN = {f"{COMMON}.{name}" for name in ("task", "decisions", "effects", "retry", "transitions", "rows")}
-ADAPTERS = {f"{COMMON}.{name}" for name in ("aws", "store", "wire", "queue", "http", "telemetry", "settings")}
+ADAPTERS = {
+    f"{COMMON}.{name}"
+    for name in ("aws", "store", "catalog", "refusals", "wire", "queue", "http", "telemetry", "settings")
+}
 IMPURE = {"boto3", "botocore", "os", "time", "datetime", "random", "uuid", "secrets", "threading", "logging"}
 VALUES_OF_ADAPTERS = {
-    f"{COMMON}.store": {"Found", "Page", "Refused", "message_of"},
+    f"{COMMON}.store": {"Found", "Page", "Refused", "message_of", "own_write"},
     f"{COMMON}.queue": {"MAX_DELAY_SECONDS"},
     f"{COMMON}.http": {"HttpError", "iso"},
 }
@@ -104,8 +107,10 @@ def test_the_domain_imports_the_domain_and_nothing_that_acts_or_waits_or_chooses
 
 @pytest.mark.parametrize("module", sorted(ADAPTERS))
 def test_an_adapter_imports_the_domain_only(module: str) -> None:
-    wire = {f"{COMMON}.wire"} if module == f"{COMMON}.store" else set()  # the form of what it sends
-    assert {target for target in targets(module) if target in MODULES} <= DOMAIN | {COMMON} | wire
+    # Both speak to the table: the form of what they send, reads in batches, what errors mean.
+    table = {f"{COMMON}.{name}" for name in ("store", "catalog")}
+    more = {f"{COMMON}.{name}" for name in ("wire", "catalog", "refusals")} if module in table else set()
+    assert {target for target in targets(module) if target in MODULES} <= DOMAIN | {COMMON} | more
 
 
 @pytest.mark.parametrize("module", USE_CASES)

@@ -14,7 +14,18 @@ from lambdas.common.dead_letters import Recorder
 from lambdas.common.decisions import UNDELIVERABLE, WORKER_DIED
 from lambdas.common.queue import body_of
 from lambdas.common.rows import INLINE_PAYLOAD_BYTES, DeadLetter
-from lambdas.common.task import VERSION, IndexClass, Message, Status, Task, UnknownVersion
+from lambdas.common.task import (
+    SHARDS,
+    VERSION,
+    IndexClass,
+    Message,
+    Status,
+    Task,
+    TimelineEntry,
+    UnknownVersion,
+    class_shard,
+    class_sort,
+)
 from lambdas.monitor_dlq.monitor import MAX_READS, DeadMessage, Handled, Monitor, StillChanging
 from tests.support.dynamodb import TABLE, FakeDynamoDB, task_store
 from tests.support.faults import Between, LostAnswer
@@ -25,6 +36,7 @@ MESSAGE = Message(TASK_ID, 1)
 QUEUE_ARN = "arn:aws:sqs:us-east-1:000000000000:tasks"
 RETENTION_SECONDS = 30 * 86_400
 EXPIRES = NOW // 1000 + RETENTION_SECONDS
+LONG = '{"text": "%s"}' % ("x" * INLINE_PAYLOAD_BYTES)
 
 
 def a_dead_message(body: str = body_of(MESSAGE), message_id: str = "message-1", receives: int = 6) -> DeadMessage:
@@ -68,7 +80,8 @@ def world() -> World:
 
 
 def test_a_dead_task_is_recorded_and_moved_to_the_recorded(world: World) -> None:
-    task = planted(world.store, dead(updated_at=NOW - SECOND))
+    begun = (TimelineEntry(NOW - 9, "SUBMITTED", 1), TimelineEntry(NOW - 8, "PROCESSING", 1))
+    task = planted(world.store, dead(updated_at=NOW - SECOND, timeline=begun))
     handled = world.monitor().handle(a_dead_message())
     assert handled == Handled("task dead", task)
     letter = DeadLetter(
@@ -83,6 +96,7 @@ def test_a_dead_task_is_recorded_and_moved_to_the_recorded(world: World) -> None
         dead_at=NOW - SECOND,
         recorded_at=NOW,
         expires_at_seconds=EXPIRES,
+        first_at=NOW - 8,
     )
     assert world.letters() == (letter,)
     assert world.row() == replace(task, index_class=IndexClass.RECORDED, expires_at_seconds=EXPIRES, token="token-1")
@@ -107,8 +121,32 @@ def test_a_monitor_that_dies_between_record_and_move_is_healed_by_the_next_deliv
     assert (world.row().index_class, len(world.letters())) == (IndexClass.RECORDED, 1)
 
 
+def test_a_move_that_the_sdk_repeats_is_one_dead_task(world: World) -> None:
+    planted(world.store, dead())
+    assert world.monitor(LostAnswer(world.client, "update_item", repeats=True)).handle(a_dead_message()) == Handled(
+        "task dead", dead()
+    )
+    assert (world.row().index_class, len(world.letters())) == (IndexClass.RECORDED, 1)
+
+
+def test_a_recorder_that_comes_late_does_not_let_the_payload_of_a_replayed_task_expire(world: World) -> None:
+    world.store.create(dead(), LONG, NOW)
+    task = world.row()
+
+    def record_and_replay() -> None:
+        world.monitor().handle(a_dead_message())
+        recorded = world.row()
+        assert world.store.replay(recorded, transitions.replay(recorded, NOW, "replay"), "replay") is None
+
+    racing = Between(world.client, "transact_write_items", record_and_replay)
+    assert world.monitor(racing).handle(a_dead_message()) == Handled("recorded before", task)
+    assert (world.row().status, world.row().generation) == (Status.SUBMITTED, 2)
+    item = world.client.get_item(TableName=TABLE, Key={"PK": {"S": f"T#{TASK_ID}"}, "SK": {"S": "P"}})["Item"]
+    assert "expiresAt" not in item
+
+
 def test_the_long_payload_of_a_dead_task_expires_with_it(world: World) -> None:
-    world.store.create(dead(), '{"text": "%s"}' % ("x" * INLINE_PAYLOAD_BYTES), NOW)
+    world.store.create(dead(), LONG, NOW)
     world.monitor().handle(a_dead_message())
     item = world.client.get_item(TableName=TABLE, Key={"PK": {"S": f"T#{TASK_ID}"}, "SK": {"S": "P"}})["Item"]
     assert item["expiresAt"] == {"N": str(EXPIRES)}
@@ -263,6 +301,9 @@ STRAYS = {
     "a foreign object": ('{"hello": "world"}', "unreadable"),
     "nested absurdly": ("[" * 100_000, "unreadable"),
     "no such task": (body_of(Message("nobody", 1)), "no such task"),
+    "an id longer than a key": (body_of(Message("x" * 3000, 1)), "unreadable"),
+    "an id that is half a character": (json.dumps({"v": 1, "taskId": "\ud800", "generation": 1}), "unreadable"),
+    "a huge generation": (body_of(Message(TASK_ID, 10**99)), "newer generation than the row"),
     "a newer generation": (body_of(Message(TASK_ID, 9)), "newer generation than the row"),
 }
 
@@ -272,11 +313,51 @@ def test_a_stray_message_is_kept_by_its_own_id_and_touches_no_task(body: str, re
     task = planted(world.store, a_task())
     for _ in range(2):
         assert world.monitor().handle(a_dead_message(body)) == Handled(f"stray: {reason}", None)
+        world.clock.advance(SECOND)
     kept = world.stray("message-1")
     assert (kept["reason"], kept["receives"]) == ({"S": reason}, {"N": "6"})
     assert kept["body"] == {"S": body[:1024]}
     assert (kept["recordedAt"], kept["expiresAt"]) == ({"N": str(NOW)}, {"N": str(EXPIRES)})
+    assert (kept["classShard"], kept["classSort"]) == (
+        {"S": class_shard(IndexClass.STRAY, "message-1")},
+        {"S": class_sort(NOW, "message-1")},
+    )
+    assert kept["sourceQueueArn"] == {"S": QUEUE_ARN}
     assert (world.row(), world.letters(), world.queue.sent) == (task, (), [])
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        ("x" * 1024, "x" * 1024),
+        ("x" * 1025, "x" * 1024),
+        ("ä" * 512, "ä" * 512),
+        ("xä" + "ä" * 600, "x" + "ä" * 511),
+        ("\N{SNOWMAN}" * 342, "\N{SNOWMAN}" * 341),
+        ("xx\U0001f600" + "\U0001f600" * 300, "xx" + "\U0001f600" * 255),
+        ("\ud800", "?"),
+    ],
+    ids=[
+        "just fits",
+        "a byte over",
+        "two bytes each",
+        "half a character",
+        "three bytes each",
+        "four bytes each",
+        "half",
+    ],
+)
+def test_of_a_stray_1024_bytes_are_kept_in_whole_characters(body: str, kept: str, world: World) -> None:
+    world.monitor().handle(a_dead_message(body))
+    assert world.stray("message-1")["body"] == {"S": kept}
+    assert len(kept.encode()) <= 1024
+
+
+def test_no_reader_of_tasks_meets_a_stray(world: World) -> None:
+    world.monitor().handle(a_dead_message("{"))
+    shards = {shard: world.store.page(IndexClass.STRAY, shard, 10).tasks for shard in range(SHARDS)}
+    assert shards == dict.fromkeys(range(SHARDS), ())
+    assert [world.store.youngest(IndexClass.STRAY, shard) for shard in range(SHARDS)] == [None] * SHARDS
 
 
 def test_a_message_of_a_newer_version_is_neither_recorded_nor_dropped(world: World) -> None:

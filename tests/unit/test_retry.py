@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lambdas.common.retry import Backoff, Jitter, RetryAfter
+from lambdas.common.task import seconds_until
 
 BASES = st.just(0.0) | st.floats(0.001, 3600)
 CAPS = st.floats(1, 43_200)
@@ -53,6 +56,32 @@ def test_jitter_uses_the_whole_range(jitter: Jitter, low: float, high: float) ->
 def test_jitter_of_the_same_seed_is_the_same() -> None:
     backoff = Backoff(5, 900, "equal")
     assert backoff.wait_seconds(3, random.Random(1)) == backoff.wait_seconds(3, random.Random(1))
+
+
+@given(base=BASES, attempt=ATTEMPTS, jitter=st.sampled_from(["none", "equal", "full"]), seed=SEEDS)
+def test_in_whole_seconds_a_wait_is_never_shorter_and_less_than_a_second_longer(
+    base: float, attempt: int, jitter: Jitter, seed: int
+) -> None:
+    wait, now = Backoff(base, 900, jitter).wait_seconds(attempt, random.Random(seed)), 1_800_000_000_000
+    due = now + round(wait * 1000)
+    assert due - now <= seconds_until(due, now) * 1000 < due - now + 1000
+
+
+@given(attempt=st.integers(1, 30), seed=SEEDS)
+def test_the_waits_of_the_default_settings_lie_in_the_upper_half_of_a_doubling_delay(attempt: int, seed: int) -> None:
+    wait = Backoff(5, 900, "equal").wait_seconds(attempt, random.Random(seed))
+    delay = min(900, 5 * 2 ** (attempt - 1))
+    assert delay / 2 <= wait <= delay
+
+
+@pytest.mark.parametrize(
+    "values",
+    [(-1, 900, "equal"), (math.nan, 900, "equal"), (math.inf, 900, "equal"), (5, -1, "equal"), (5, 900, "some")],
+    ids=str,
+)
+def test_a_backoff_that_makes_no_sense_is_an_error(values: tuple[Any, Any, Any]) -> None:
+    with pytest.raises(ValueError, match="allowed: seconds from 0 on; jitter one of none, equal, full"):
+        Backoff(*values)
 
 
 def test_retry_after_carries_its_words_and_its_seconds() -> None:

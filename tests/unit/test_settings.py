@@ -107,6 +107,12 @@ def test_without_any_variable_every_setting_has_its_default() -> None:
         assert {"storage": values.storage, "app": values.app}[setting.stack][setting.parameter] == setting.default
 
 
+def test_the_defaults_are_those_that_the_system_began_with_and_equal_jitter() -> None:
+    app = settings.read({}).app
+    chosen = ("FailureRate", "WorkSeconds", "MaxRetries", "BackoffBaseSeconds", "BackoffCapSeconds", "BackoffJitter")
+    assert [app[name] for name in chosen] == ["0.3", "1", "2", "5", "900", "equal"]
+
+
 def test_an_override_comes_before_a_variable_and_a_variable_before_the_default() -> None:
     variables = {"MAX_RETRIES": "5", "WORK_SECONDS": "2", "STAGE": "blue", "UNRELATED": "x"}
     values = settings.read(variables, {"MAX_RETRIES": "7"})

@@ -16,7 +16,8 @@ from lambdas.query_tasks.view import task_view
 from tests.support.tasks import NOW, a_task, waiting
 
 DIGITS = "123456789012345678901234567890123456789012345678901234567890"
-LETTER = DeadLetter("task-1", 1, "simulated", "Oops", 3, 4, "message-1", "arn", NOW, NOW + 1, 9)
+ARN = "arn:aws:sqs:us-east-1:000000000000:dev-tasks"
+LETTER = DeadLetter("task-1", 1, "simulated", "Oops", 3, 4, "message-1", ARN, NOW, NOW + 1, 9, NOW - 1)
 
 
 def shown(task: Task, payload: str = "{}", letters: tuple[DeadLetter, ...] = ()) -> dict[str, Any]:
@@ -48,13 +49,21 @@ def test_a_task_is_shown_with_everything_a_user_may_know_and_nothing_else() -> N
                 "generation": 1,
                 "error": "Oops",
                 "attempts": 3,
+                "receives": 4,
+                "firstAt": "2027-01-15T07:59:59.999Z",
                 "deadAt": "2027-01-15T08:00:00.000Z",
                 "recordedAt": "2027-01-15T08:00:00.001Z",
+                "sourceQueue": "dev-tasks",
             }
         ],
         "payload": {"a": 1},
         "result": None,
     }
+
+
+def test_what_a_dead_letter_does_not_know_is_null() -> None:
+    (letter,) = shown(a_task(), letters=(replace(LETTER, first_at=None, source_queue_arn=None),))["deadLetters"]
+    assert (letter["firstAt"], letter["sourceQueue"]) == (None, None)
 
 
 def test_an_entry_of_the_timeline_shows_its_error_where_there_was_one() -> None:
