@@ -291,7 +291,7 @@ class LongLine:
 
 @pytest.mark.parametrize(("known", "minutes"), [(True, 120), (False, 60)], ids=["pause known", "pause unknown"])
 def test_a_long_time_without_a_consumer_is_followed_by_no_storm(known: bool, minutes: int, world: World) -> None:
-    """Four times 15 minutes is what the sweeper waits for by itself; what it knows to be paused, it waits for longer."""
+    """By itself the sweeper waits four times 15 minutes; for as long as it knows of a pause, it waits on."""
     line = LongLine(world, 5_000)
     world.paused = known
     assert sum(line.sweep(minute).resent for minute in range(minutes + 1)) == 0
