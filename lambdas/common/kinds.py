@@ -22,6 +22,8 @@ MAX_ATTEMPTS = 100
 """Receives are bounded by 1,000 (SQS, maxReceiveCount), and the timeline keeps two entries per attempt."""
 MAX_TIMEOUT_SECONDS = 897
 """A function lives for at most 900 s (Lambda), and 3 s of them go to beginning and ending an attempt."""
+TASK_TABLE = "tasks"
+"""The state rows (`<stage>-tasks`): an effect on one of them would go round every condition."""
 TABLE_NAME = re.compile(r"[A-Za-z0-9_.-]{2,200}")
 
 
@@ -131,6 +133,8 @@ def _checked(made: Kind) -> Kind:
     for table in made.tables:
         if not TABLE_NAME.fullmatch(table):
             raise ValueError(f"kind {made.name}: {table!r} is no name of a table")
+        if table == TASK_TABLE:
+            raise ValueError(f"kind {made.name}: {table!r} is the table of the tasks themselves")
     return made
 
 

@@ -104,11 +104,13 @@ class Worker:
             dead = Outcome("task dead", task.task_id, False, 0, **_about(task, text), age_ms=now - task.created_at)
             return self._finish(transitions.die(task, now, text), task, dead)
         wait = self._wait_seconds(task, error)
-        due = now + round(wait * 1000)
+        ready = now + round(wait * 1000)
+        # After the claim at any rate: one whose request hung and lands only now must not find the task due.
+        due = max(ready, task.updated_at + 1)
         if wait > MAX_DELAY_SECONDS:
             parked = Outcome("task parked", task.task_id, True, **_about(task, text))
             return self._finish(transitions.park(task, now, text, due), task, parked)
-        failed = Outcome("task failed", task.task_id, False, seconds_until(due, now), **_about(task, text))
+        failed = Outcome("task failed", task.task_id, False, seconds_until(ready, now), **_about(task, text))
         return self._finish(transitions.retry(task, now, text, due), task, failed)
 
     def _claim(self, delivery: Delivery, deadline: int) -> Task | Outcome:

@@ -35,7 +35,7 @@ def a_letter(**changes: object) -> DeadLetter:
         recorded_at=NOW + 1,
         expires_at_seconds=EXPIRES,
     )
-    return replace(letter, **changes)  # type: ignore[arg-type]
+    return replace(letter, **changes)  # type: ignore[arg-type]  # a test names its fields
 
 
 # Putting a task. ------------------------------------------------------------------------------------------------------

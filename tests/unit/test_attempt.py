@@ -11,11 +11,13 @@ from typing import Any, cast
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
+from lambdas.common import transitions
 from lambdas.common.decisions import UNDELIVERABLE, WORKER_DIED
 from lambdas.common.kinds import JsonObject, Registry, Work
 from lambdas.common.retry import Backoff, PermanentError, RetryAfter
 from lambdas.common.rows import INLINE_PAYLOAD_BYTES
-from lambdas.common.task import IndexClass, Message, Status, Task
+from lambdas.common.store import Refused
+from lambdas.common.task import Claim, IndexClass, Message, Status, Task
 from lambdas.process_task.attempt import LEASE_MARGIN_MS, MAX_ERROR_CHARACTERS, Delivery, Outcome, Worker
 from tests.support.dynamodb import TABLE, FakeDynamoDB, task_store
 from tests.support.faults import Between, LostAnswer
@@ -214,7 +216,8 @@ def test_work_that_says_when_to_come_back_is_asked_again_then(asked: float, visi
     planted(world.store, a_task())
     outcome = world.deliver()
     assert (outcome.event, outcome.acknowledge, outcome.visibility_seconds) == ("task failed", False, visibility)
-    assert world.row.next_attempt_at == NOW + round(max(0, asked) * 1000)
+    # Never in the millisecond of the claim itself, which stands still here.
+    assert world.row.next_attempt_at == NOW + max(1, round(asked * 1000))
 
 
 @pytest.mark.parametrize(
@@ -347,6 +350,18 @@ def test_an_end_whose_answer_is_lost_is_known_to_the_next_delivery(
         world.deliver(client=LostAnswer(world.client, "update_item", number=2, repeats=False))
     assert world.deliver() == Outcome(event, TASK_ID, acknowledge, visibility)
     assert (world.runs, world.row.attempts) == (1, 1)
+
+
+def test_a_claim_that_hung_and_lands_after_its_own_attempt_failed_begins_no_other() -> None:
+    """Its SDK repeat did the work, in the very millisecond of the claim, and the next attempt need not wait at all."""
+    world = World(failing(ValueError("it broke")), Backoff(0, 0, "none"))
+    planted(world.store, a_task())
+    assert world.deliver().event == "task failed"
+    late = Claim(DELIVERY.message, DELIVERY.message_id, "hung", NOW, DEADLINE + LEASE_MARGIN_MS)
+    assert isinstance(world.store.apply(transitions.claim(late)), Refused)
+    assert (world.row.status, world.row.attempts) == (Status.FAILED_PENDING, 1)
+    world.clock.advance(1)
+    assert world.deliver().attempt == 2
 
 
 def test_a_completion_whose_answer_is_lost_is_found_when_the_failure_is_to_be_written() -> None:

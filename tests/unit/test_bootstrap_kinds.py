@@ -27,7 +27,7 @@ def send(work):
 
 def a_kind(**changes: object) -> Kind:
     fields: dict[str, object] = {"name": "mail", "attempts": None, "timeout_seconds": None, "tables": ()}
-    return Kind(**{**fields, **changes})  # type: ignore[arg-type]
+    return Kind(**{**fields, **changes})  # type: ignore[arg-type]  # a test names its fields
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ class World:
 
     def __init__(self, run: Run, payload: str = "{}", **limits: Any) -> None:
         self.client = FakeDynamoDB(TABLE, {"dev-accounts": ("account",), "dev-other": ("account",)})
-        self.store = TaskStore(self.client, TABLE, "dev-")  # type: ignore[arg-type]
+        self.store = TaskStore(self.client, TABLE, "dev-")  # type: ignore[arg-type]  # a fake client
         self.clock = Clock()
         self.waits: list[float] = []
         self.runs = 0
@@ -68,7 +68,7 @@ class World:
             self.runs += 1
             return work(task)
 
-        store = TaskStore(client or self.client, TABLE, "dev-")  # type: ignore[arg-type]
+        store = TaskStore(client or self.client, TABLE, "dev-")  # type: ignore[arg-type]  # a fake client
         backoff, rng = Backoff(5, 900, "none"), random.Random(1)
         return Worker(store, registry, backoff, 30 * 86_400, self.clock, self._tokens, rng, self._sleep)
 

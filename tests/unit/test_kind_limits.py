@@ -72,6 +72,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("tables", ("a" * 201,), "is no name of a table"),
     ("tables", ("arn:aws:dynamodb:x",), "is no name of a table"),
     ("tables", ("accounts\n",), "is no name of a table"),
+    ("tables", ("accounts", "tasks"), "'tasks' is the table of the tasks themselves"),
     ("tables", ("*",), "is no name of a table"),
     ("tables", "accounts", "'a' is no name of a table"),
 ]

@@ -35,7 +35,7 @@ class Failing:
     """Every write ends with this error."""
 
     def __init__(self, code: str, **more: Any) -> None:
-        self._error = ClientError({"Error": {"Code": code, "Message": ""}, **more}, "Write")  # type: ignore[typeddict-item]
+        self._error = ClientError({"Error": {"Code": code, "Message": ""}, **more}, "Write")  # type: ignore[typeddict-item]  # the keys of a cancelled transaction
 
     def __getattr__(self, name: str) -> Any:
         def call(**request: Any) -> Any:
