@@ -476,7 +476,10 @@ def test_a_task_dies_of_the_last_attempt_that_its_kind_has(attempts: int) -> Non
     world = World(_failing, backoff=Backoff(0, 900, "none"))
     world.client.delete_item(TableName=TABLE, Key={"PK": {"S": f"T#{TASK_ID}"}, "SK": {"S": "A"}})
     planted(world.store, a_task(max_attempts=registry.attempts("simulated", 3)))
-    events = [world.deliver().event for _ in range(attempts)]
+    events = []
+    for _ in range(attempts):
+        events.append(world.deliver().event)
+        world.clock.advance(1)  # no attempt begins in the millisecond of the one before
     assert events == ["task failed"] * (attempts - 1) + ["task dead"]
     assert world.row.attempts == attempts
 

@@ -17,6 +17,7 @@ from lambdas.common.effects import Busy, Effects, update
 from lambdas.common.kinds import JsonObject, Registry, Work
 from lambdas.common.retry import Backoff, PermanentError
 from lambdas.common.rows import INLINE_PAYLOAD_BYTES
+from lambdas.common.store import TaskStore
 from lambdas.common.task import (
     MAX_HISTORY,
     VERSION,
@@ -41,6 +42,7 @@ RETENTION_SECONDS = 30 * 86_400
 EXPIRES = NOW // 1000 + RETENTION_SECONDS
 LONG = '{"text": "%s"}' % ("x" * INLINE_PAYLOAD_BYTES)
 DELIVERY = Delivery(Message(TASK_ID, 1), "message-1", 1)
+ACCOUNTS, ANN = "dev-accounts", {"account": {"S": "ann"}}
 
 
 def recorded(**changes: Any) -> Task:
@@ -60,8 +62,8 @@ EXPIRED = replace(recorded(), expires_at_seconds=NOW // 1000 - 1)
 
 class World:
     def __init__(self) -> None:
-        self.client = FakeDynamoDB()
-        self.store = task_store(self.client)
+        self.client = FakeDynamoDB(TABLE, {ACCOUNTS: ("account",)})
+        self.store = TaskStore(self.client, TABLE, "dev-")  # type: ignore[arg-type]  # a fake client
         self.queue = FakeQueue()
         self.clock = Clock()
         self.tokens = Tokens()
@@ -91,7 +93,7 @@ class World:
 
     def deliver(self, run: Callable[[Work], JsonObject | Effects | None], delivery: Delivery = DELIVERY) -> Outcome:
         registry = Registry()
-        registry.kind("simulated", schema={}, tables=(TABLE,))(run)
+        registry.kind("simulated", schema={}, tables=("accounts",))(run)
         backoff, rng = Backoff(5, 900, "none"), random.Random(1)
         worker = Worker(
             self.store, registry, backoff, RETENTION_SECONDS, self.clock, self.tokens, rng, lambda seconds: None
@@ -421,7 +423,7 @@ def test_a_replay_whose_answer_is_lost_was_done_before_when_it_is_asked_for_agai
 
 
 def _deposit(work: Work) -> Effects:
-    return Effects([update(TABLE, {"PK": "account", "SK": "ann"}, "ADD balance :n", values={":n": 5})])
+    return Effects([update("accounts", {"account": "ann"}, "ADD balance :n", values={":n": 5})])
 
 
 def _well(work: Work) -> JsonObject:
@@ -449,16 +451,14 @@ def test_a_worker_whose_task_is_cancelled_has_its_end_refused_and_its_effects_no
     outcome = world.deliver(run)
     assert (outcome.event, outcome.acknowledge) == ("stale worker: the task has gone on without it", False)
     assert (world.row().status, world.row().result, world.row().error) == (Status.CANCELLED, None, None)
-    account = {"PK": {"S": "account"}, "SK": {"S": "ann"}}
-    assert world.client.get_item(TableName=TABLE, Key=account) == {}
+    assert world.client.get_item(TableName=ACCOUNTS, Key=ANN) == {}
     assert world.deliver(ends).event == "acknowledged: already CANCELLED"
 
 
 def test_the_same_effects_are_applied_when_nobody_cancels(world: World) -> None:
     planted(world.store, a_task())
     assert world.deliver(_deposit).event == "task completed"
-    account = {"PK": {"S": "account"}, "SK": {"S": "ann"}}
-    assert world.client.get_item(TableName=TABLE, Key=account)["Item"]["balance"] == {"N": "5"}
+    assert world.client.get_item(TableName=ACCOUNTS, Key=ANN)["Item"]["balance"] == {"N": "5"}
 
 
 # History. -------------------------------------------------------------------------------------------------------------
