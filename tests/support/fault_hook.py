@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any, Literal, Protocol
@@ -95,20 +95,28 @@ class Hook:
         # Every rule counts the call, also the one that another rule fires at.
         numbered = [(rule, self.ledger.count(rule)) for rule in about]
         due = [(rule, call) for rule, call in numbered if call in rule.calls]
-        return self._fire(*due[0], request) if due else None
-
-    def _fire(self, rule: Rule, call: int, request: AWSPreparedRequest) -> AWSResponse | None:
-        reaches = rule.fault in ("lost-ack", "crash-after")
-        answer = URLLib3Session().send(request).status_code if reaches else None
-        self.ledger.note(rule, Firing(call, answer))
-        if rule.fault.startswith("crash"):
-            os._exit(1)
-        if rule.fault in ANSWERS:
-            return _answer(request.url, *ANSWERS[rule.fault])
-        if rule.fault == "hang":
-            request.url = _silent_url()  # the client itself sends it there, and waits as long as it is set to
+        if not due:
             return None
-        raise ConnectionClosedError(endpoint_url=request.url)
+        rule, call = due[0]
+        return fire(rule.fault, request, lambda answer: self.ledger.note(rule, Firing(call, answer)))
+
+
+def fire(fault: Fault, request: AWSPreparedRequest, note: Callable[[int | None], None]) -> AWSResponse | None:
+    """Let the fault happen to the request; `note` hears the status that got lost with it, before anything breaks.
+
+    Raises:
+        ConnectionClosedError: as the SDK meets a broken connection.
+    """
+    reaches = fault in ("lost-ack", "crash-after")
+    note(URLLib3Session().send(request).status_code if reaches else None)
+    if fault.startswith("crash"):
+        os._exit(1)
+    if fault in ANSWERS:
+        return _answer(request.url, *ANSWERS[fault])
+    if fault == "hang":
+        request.url = _silent_url()  # the client itself sends it there, and waits as long as it is set to
+        return None
+    raise ConnectionClosedError(endpoint_url=request.url)
 
 
 class _Body(io.BytesIO):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import uuid
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from bootstrap.paths import ROOT
 from tests.support.fault_hook import Rule, TableLedger
 from tests.support.stack import DeployedStack
+from tests.support.swapped import Version, deployed, swapped
 from tests.support.waiting import eventually
 
 HANDLER = "tests.support.faulty_handler.handle"
@@ -58,14 +56,20 @@ class Faults:
 def functions(stack: DeployedStack, **settings: Mapping[str, str]) -> Iterator[Faults]:
     """Let the functions (logical id = more environment variables) obey orders; afterwards they are as before."""
     faults = Faults(stack, f"faults-{uuid.uuid4().hex[:8]}")
-    before = {function: _deployed(stack, function) for function in settings}
+    before = {function: deployed(stack, function) for function in settings}
     _make_table(faults)
     try:
-        _deploy(stack, [_hooked(faults, before[function], more) for function, more in settings.items()])
-        yield faults
+        with swapped(
+            stack, list(before.values()), [_hooked(faults, before[name], more) for name, more in settings.items()]
+        ):
+            yield faults
     finally:
-        _deploy(stack, list(before.values()))
         stack.dynamodb.delete_table(TableName=faults.table)
+
+
+def _hooked(faults: Faults, before: Version, more: Mapping[str, str]) -> Version:
+    order = json.dumps({"table": faults.table, "function": before.name, "handler": before.handler})
+    return before.wrapped(faults.stack, HANDLER, {name: name for name in MODULES}, **more, FAULTS=order)
 
 
 @contextmanager
@@ -90,66 +94,3 @@ def _make_table(faults: Faults) -> None:
         BillingMode="PAY_PER_REQUEST",
     )
     dynamodb.get_waiter("table_exists").wait(TableName=faults.table)
-
-
-@dataclass(frozen=True)
-class _Version:
-    """What of a function changes."""
-
-    name: str
-    code: Mapping[str, Any]
-    handler: str
-    variables: Mapping[str, str]
-
-
-def _deployed(stack: DeployedStack, function: str) -> _Version:
-    name = stack.outputs["functions"][function]
-    found = stack.aws("lambda").get_function_configuration(FunctionName=name)
-    return _Version(name, _package(stack, function), found["Handler"], found["Environment"]["Variables"])
-
-
-def _package(stack: DeployedStack, function: str) -> dict[str, str]:
-    """Where the package of a function lies."""
-    storage, app = (
-        stack.aws("cloudformation").describe_stacks(StackName=stack.outputs[name])["Stacks"][0]
-        for name in ("storage_stack_name", "stack_name")
-    )
-    outputs = {one["OutputKey"]: one["OutputValue"] for one in storage["Outputs"]}
-    parameters = {one["ParameterKey"]: one["ParameterValue"] for one in app["Parameters"]}
-    return {"S3Bucket": outputs["PackageBucketName"], "S3Key": parameters[f"{function}Package"]}
-
-
-def _hooked(faults: Faults, before: _Version, more: Mapping[str, str]) -> _Version:
-    order = json.dumps({"table": faults.table, "function": before.name, "handler": before.handler})
-    stored = faults.stack.aws("s3").get_object(Bucket=before.code["S3Bucket"], Key=before.code["S3Key"])
-    code = {"ZipFile": _with_modules(stored["Body"].read())}
-    return _Version(before.name, code, HANDLER, {**before.variables, **more, "FAULTS": order})
-
-
-def _with_modules(code: bytes) -> bytes:
-    archive = io.BytesIO(code)
-    with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as package:
-        for name in MODULES:
-            package.write(ROOT / name, name)
-    return archive.getvalue()
-
-
-def _deploy(stack: DeployedStack, versions: Sequence[_Version]) -> None:
-    """Both emulators, as AWS does, start new workers afterwards."""
-    functions = stack.aws("lambda")
-    for version in versions:
-        functions.update_function_code(FunctionName=version.name, **version.code)
-    _settled(functions, versions)
-    for version in versions:
-        functions.update_function_configuration(
-            FunctionName=version.name, Handler=version.handler, Environment={"Variables": version.variables}
-        )
-    _settled(functions, versions)
-
-
-def _settled(functions: Any, versions: Sequence[_Version]) -> None:
-    def states() -> set[str]:
-        found = (functions.get_function_configuration(FunctionName=version.name) for version in versions)
-        return {one["LastUpdateStatus"] for one in found}
-
-    eventually(states, lambda states: states == {"Successful"})
