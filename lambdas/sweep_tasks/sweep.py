@@ -16,7 +16,8 @@ PAGE_SIZE = 100
 PAGES_PER_SHARD = 25
 """Bound of one run: so many pages of a shard are looked at, and the next run goes on behind them."""
 RECORD_DEAD_AFTER_MS = 15 * 60_000
-"""A dead task waits so long for its message to pass through the dead-letter queue before it is recorded without."""
+"""A dead task waits so long for its message to pass through the dead-letter queue before it is recorded without; less
+where a message counts as lost sooner."""
 
 
 class Store(Protocol):
@@ -122,7 +123,7 @@ class Sweeper:
             case IndexClass.OPEN:
                 due_at = resend_due_at(task, self.resend_after_ms, consumption)
                 healed.resent += due_at is not None and due_at < now and self._send(task, now)
-            case IndexClass.DEAD if task.updated_at + RECORD_DEAD_AFTER_MS < now:
+            case IndexClass.DEAD if task.updated_at + min(self.resend_after_ms, RECORD_DEAD_AFTER_MS) < now:
                 recorded = self.recorder.record(task, task.message_id or "none", 0, None)
                 healed.recorded += isinstance(recorded, Task)
 

@@ -34,6 +34,7 @@ class World:
         self.queue = FakeQueue()
         self.clock = Clock()
         self.paused = False
+        self.resend_after_ms = RESEND_AFTER_MS
         self.complaints: list[tuple[str, str]] = []
 
     def sweep(
@@ -41,7 +42,8 @@ class World:
     ) -> Healed:
         store = store or task_store(client or self.client)
         recorder = Recorder(self.store, RETENTION_SECONDS, self.clock, Tokens())
-        sweeper = Sweeper(store, self.queue, recorder, lambda: self.paused, RESEND_AFTER_MS, self.clock, self._complain)
+        after = self.resend_after_ms
+        sweeper = Sweeper(store, self.queue, recorder, lambda: self.paused, after, self.clock, self._complain)
         return sweeper.sweep(time_left)
 
     def row(self, task_id: str = TASK_ID) -> Task:
@@ -377,6 +379,20 @@ def test_a_dead_task_that_nobody_recorded_is_recorded_after_a_quarter_of_an_hour
         ("Oops: it failed", "message-1", 0)
     ]
     assert world.queue.sent == []
+
+
+@pytest.mark.parametrize(
+    ("resend_after", "recorded_after"), [(20 * SECOND, 20 * SECOND), (3_600 * SECOND, 900 * SECOND)]
+)
+def test_a_dead_task_waits_no_longer_than_any_other_message_and_never_for_more_than_a_quarter_of_an_hour(
+    resend_after: int, recorded_after: int, world: World
+) -> None:
+    planted(world.store, dead())
+    world.resend_after_ms = resend_after
+    world.clock.at = NOW + recorded_after
+    assert world.sweep().recorded == 0
+    world.clock.advance(1)
+    assert world.sweep().recorded == 1
 
 
 def test_a_dead_task_without_a_message_is_recorded_too(world: World) -> None:

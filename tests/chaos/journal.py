@@ -1,0 +1,82 @@
+"""The run's own record, outside the table: append-only lines, and how often each operation was called for each task.
+
+Every process of a run, the workers of the functions included, writes to the same files. Only the standard library.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import struct
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+TASK = re.compile(r"\b(chaos|calm)-(\d{6})\b")
+"""Ids of the run: `calm` tasks go before the others, without any fault, to compare with."""
+COUNTER = struct.Struct("<H")
+
+
+def task_id(name: str, number: int) -> str:
+    return f"{name}-{number:06d}"
+
+
+def number_of(task_id: str) -> int:
+    return int(task_id.partition("-")[2])
+
+
+class Journal:
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._lines = os.open(folder / "journal.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._counters: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._read = 0
+
+    def write(self, event: str, **fields: Any) -> None:
+        """One line, whole: a write to a file opened for appending is not split, and it outlives its process."""
+        line = json.dumps({"at": time.time_ns() // 1_000_000, "event": event, **fields}) + "\n"
+        os.write(self._lines, line.encode())
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        with (self._folder / "journal.jsonl").open() as lines:
+            for line in lines:
+                yield json.loads(line)
+
+    def count_new(self, event: str) -> int:
+        """How many lines of `event` were written since this was asked last."""
+        with (self._folder / "journal.jsonl").open("rb") as lines:
+            lines.seek(self._read)
+            fresh = lines.read()
+            self._read += len(fresh)
+        return sum(json.loads(line)["event"] == event for line in fresh.splitlines())
+
+    def next(self, counter: str, place: int = 0) -> int:
+        """One more: the new value (from 1) of number `place` of a counter."""
+        # The kernel's lock is between processes, the other one between the threads of this one.
+        with self._lock:
+            if counter not in self._counters:
+                self._counters[counter] = os.open(self._folder / counter, os.O_RDWR | os.O_CREAT, 0o644)
+            file, at = self._counters[counter], place * COUNTER.size
+            fcntl.lockf(file, fcntl.LOCK_EX, COUNTER.size, at)
+            try:
+                value = self._value(os.pread(file, COUNTER.size, at)) + 1
+                os.pwrite(file, COUNTER.pack(value), at)
+                return value
+            finally:
+                fcntl.lockf(file, fcntl.LOCK_UN, COUNTER.size, at)
+
+    def counts(self, counter: str) -> Sequence[int]:
+        """All numbers of a counter, by place."""
+        path = self._folder / counter
+        content = path.read_bytes() if path.exists() else b""
+        return [value for (value,) in COUNTER.iter_unpack(content)]
+
+    @staticmethod
+    def _value(content: bytes) -> int:
+        return int(COUNTER.unpack(content)[0]) if content else 0

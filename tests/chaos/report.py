@@ -1,0 +1,181 @@
+"""The account of a chaos run: as lines, as JSON, and as a page with plots."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from bootstrap import console
+from bootstrap.paths import ROOT
+from lambdas.common.task import Status
+from scripts.load_test import percentile
+from tests.chaos import page, verdict
+from tests.chaos.plan import CHANCES, Plan
+from tests.chaos.run import DLQ_VISIBILITY_SECONDS, PROFILE, QUEUE_VISIBILITY_SECONDS, SWEEP_SECONDS, Run
+from tests.chaos.verdict import Breach, Facts
+
+KINDS = ("lost", "double", "stuck", "wrong-terminal", "dead-letter", "history", "phantom", "queue")
+REQUESTS = tuple(name for name in CHANCES if name not in ("work", "message", "client"))
+
+
+def made(asked: Any, plan: Plan, run: Run, facts: Facts, found: Sequence[Breach], interrupted: bool) -> dict[str, Any]:
+    """The report, as JSON takes it."""
+    broken = Counter(breach.kind for breach in found)
+    accepted = len(facts.accepted)
+    starts = verdict.starts_of(facts.lines)
+    outside = Counter(line["task"] for line in facts.lines if line["event"] == "outside")
+    return {
+        "machine": f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
+        "count": asked.count,
+        "seed": asked.seed,
+        "clients": asked.concurrency,
+        "intensity": asked.intensity,
+        "interrupted": interrupted,
+        "seconds": round(run.seconds, 1),
+        "profile": {
+            **PROFILE,
+            "queue visibility": f"{QUEUE_VISIBILITY_SECONDS} s",
+            "dead-letter queue visibility": f"{DLQ_VISIBILITY_SECONDS} s",
+            "sweep": f"every {SWEEP_SECONDS} s",
+        },
+        "submitted": sum(line["event"] == "submit" for line in facts.lines),
+        "accepted": accepted,
+        "unknown": len(facts.unknown),
+        "unknown_but_there": len(facts.unknown & set(facts.tasks)),
+        "broken": {kind: broken[kind] for kind in KINDS},
+        "lost_share_at_most": round(3 / accepted, 6) if accepted and not broken["lost"] else None,
+        "ends": dict(sorted(Counter(str(task.status) for task in facts.tasks.values()).items())),
+        "replayed": sum(task.generation > 1 for task in facts.tasks.values()),
+        "dead_letters": sum(map(len, facts.letters.values())),
+        "died": sum(e.status == Status.FAILED_FINAL for task in facts.tasks.values() for e in task.timeline),
+        "faults": faults(plan, run, facts, found),
+        "recovery_ms": {fault: _percentiles(times) for fault, times in sorted(verdict.recoveries(facts).items())},
+        "recovery_all_ms": _percentiles([ms for times in verdict.recoveries(facts).values() for ms in times]),
+        "attempts": sum(_attempts(facts).values()),
+        "work_begun": sum(map(len, starts.values())),
+        "receives": _receives(facts),
+        "attempts_per_task": _histogram(_attempts(facts).values()),
+        "receives_per_task": _histogram(_deliveries(facts).values()),
+        "outside_effects": {
+            "made": outside.total(),
+            "repeated": sum(times - 1 for times in outside.values()),
+            "tasks": sum(times > 1 for times in outside.values()),
+        },
+        "workers": sum(line["event"] == "worker" for line in facts.lines),
+        "calls_per_task": _calls(run, accepted + len(facts.unknown)),
+        "course": [
+            {"seconds": round(look.seconds, 1), "accepted": look.accepted, "faults": look.faults, **look.counts}
+            for look in run.looks
+        ],
+        "breaches": [breach._asdict() for breach in found[:100]],
+    }
+
+
+def faults(plan: Plan, run: Run, facts: Facts, found: Sequence[Breach]) -> list[dict[str, Any]]:
+    """By operation and fault: how many calls were to meet it, how many did, and how many of those tasks ended well."""
+    calls = {
+        (task, operation): count
+        for operation in CHANCES
+        for task, count in enumerate(run.journal.counts(f"chaos.{operation}"))
+        if count
+    }
+    planned = Counter((operation, fault) for _, operation, fault in plan.planned(calls))
+    fired = [line for line in facts.lines if line["event"] == "fault"]
+    count = Counter((line["operation"], line["fault"]) for line in fired)
+    ill = {breach.task_id for breach in found}
+    well = Counter((line["operation"], line["fault"]) for line in fired if line["task"] not in ill)
+    return [
+        {"operation": key[0], "fault": key[1], "planned": planned[key], "fired": count[key], "recovered": well[key]}
+        for key in sorted(planned | count)
+    ]
+
+
+def _attempts(facts: Facts) -> dict[str, int]:
+    """Task -> its attempts in all generations: each claim leaves an entry."""
+    return {one: sum(entry.status == Status.PROCESSING for entry in task.timeline) for one, task in facts.tasks.items()}
+
+
+def _deliveries(facts: Facts) -> Counter[str]:
+    return Counter(
+        line["task"] for line in facts.lines if line["event"] == "delivery" and line["function"] == "ProcessTask"
+    )
+
+
+def _receives(facts: Facts) -> int:
+    return sum(number for one, number in _deliveries(facts).items() if one.startswith("chaos-"))
+
+
+def _histogram(values: Any) -> dict[str, int]:
+    return {str(value): number for value, number in sorted(Counter(values).items())}
+
+
+def _percentiles(times: Sequence[int]) -> dict[str, int]:
+    if not times:
+        return {"tasks": 0}
+    marks = {f"p{round(share * 100)}": int(percentile(times, share)) for share in (0.5, 0.95)}
+    return {"tasks": len(times), **marks, "max": max(times)}
+
+
+def _calls(run: Run, tasks: int) -> dict[str, dict[str, float]]:
+    """Operation -> requests per task, repeated ones included: without faults, and with."""
+    calm, storm = run.journal.counts, run.journal.counts
+    calm_tasks = len([count for count in calm("calm.put") if count])
+    return {
+        name: {
+            "calm": round(sum(calm(f"calm.{name}")) / max(1, calm_tasks), 3),
+            "chaos": round(sum(storm(f"chaos.{name}")) / max(1, tasks), 3),
+        }
+        for name in REQUESTS
+        if sum(calm(f"calm.{name}")) or sum(storm(f"chaos.{name}"))
+    }
+
+
+def show(report: Mapping[str, Any]) -> None:
+    table = Table(title="Chaos", title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("submitted, accepted, unknown", f"{report['submitted']}, {report['accepted']}, {report['unknown']}")
+    for status, number in report["ends"].items():
+        table.add_row(status, str(number))
+    table.add_row("replayed", str(report["replayed"]))
+    table.add_section()
+    for kind, number in report["broken"].items():
+        bound = report["lost_share_at_most"]
+        text = f"0 (95 % sure: below {bound:.3%})" if kind == "lost" and bound else str(number)
+        table.add_row(kind, text, style="bold red" if number else "")
+    table.add_section()
+    by_fault = Counter[str]()
+    for line in report["faults"]:
+        by_fault[line["fault"]] += line["fired"]
+    table.add_row(
+        "faults that happened", f"{by_fault.total()} of {sum(f['planned'] for f in report['faults'])} planned"
+    )
+    for fault, number in by_fault.most_common():
+        recovery = report["recovery_ms"].get(fault)
+        text = f"{number:>5}"
+        if recovery and recovery["tasks"]:
+            text += f"   next step p50 {recovery['p50'] / 1000:4.1f} s, max {recovery['max'] / 1000:4.1f} s"
+        table.add_row(f"  {fault}", text)
+    table.add_section()
+    table.add_row("attempts, receives", f"{report['attempts']}, {report['receives']}")
+    effects = report["outside_effects"]
+    table.add_row("outside effects", f"{effects['made']}, {effects['repeated']} of them repeated")
+    calls = report["calls_per_task"].values()
+    calm, storm = (sum(line[name] for line in calls) for name in ("calm", "chaos"))
+    table.add_row("calls per task", f"{calm:.2f} without faults, {storm:.2f} with")
+    table.add_row("seconds", str(report["seconds"]))
+    console.out.print(table)
+
+
+def write(report: Mapping[str, Any], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    (folder / "report.html").write_text(page.of(report))
+    console.say(f"Report: {(folder / 'report.html').relative_to(ROOT)}, and report.json beside it.")

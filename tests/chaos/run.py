@@ -1,0 +1,339 @@
+"""One chaos run: first tasks without any fault, to compare with, then the others while everything breaks."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from client import Conflict, TaskClient, Unavailable
+from lambdas.common import rows
+from lambdas.common.queue import body_of
+from lambdas.common.task import IndexClass, Message, Status, Task
+from lambdas.common.wire import from_wire
+from tests.chaos import orders, verdict
+from tests.chaos.journal import TASK, Journal, number_of, task_id
+from tests.chaos.plan import Plan
+from tests.chaos.verdict import Breach, Facts
+from tests.support.faulty import visibility
+from tests.support.stack import DeployedStack
+from tests.support.swapped import deployed, swapped
+
+PROFILE = {
+    "PROCESS_TIMEOUT_SECONDS": "6",
+    "BACKOFF_BASE_SECONDS": "1",
+    "BACKOFF_CAP_SECONDS": "4",
+    "RESEND_AFTER_SECONDS": "15",
+    "MAX_CONCURRENCY": "4",
+    "API_RATE_LIMIT": "10000",
+}
+"""Short time-outs, so that what production heals in minutes is healed in seconds. All rules between them still hold."""
+QUEUE_VISIBILITY_SECONDS = 13
+"""A lease lasts at most 6 + 5 s."""
+DLQ_VISIBILITY_SECONDS = 10
+SWEEP_SECONDS = 5
+TAKE_SECONDS = 0.25
+"""Between two messages that the run takes from the queue itself."""
+LOOK_SECONDS = 1.0
+STUCK_SECONDS = 150
+"""Without any change: what has not ended by then is stuck."""
+FUNCTIONS = ("SubmitTask", "ProcessTask", "MonitorDlq", "SweepTasks", "SteerTasks")
+
+
+@dataclass(frozen=True)
+class Look:
+    """The run at one moment."""
+
+    seconds: float
+    accepted: int
+    counts: Mapping[str, int]
+    """Tasks by status."""
+    faults: int
+    breaches: int
+
+
+@dataclass
+class Run:
+    stack: DeployedStack
+    plan: Plan
+    journal: Journal
+    count: int
+    concurrency: int
+    tell: Callable[[Look], None]
+    looks: list[Look] = field(default_factory=list)
+    calm_seconds: float = 0
+    seconds: float = 0
+    _clients: threading.local = field(default_factory=threading.local)
+    _accepted: set[str] = field(default_factory=set)
+    _unknown: set[str] = field(default_factory=set)
+    _cancels: set[str] = field(default_factory=set)
+    _replayed: set[str] = field(default_factory=set)
+    _seen: dict[str, Task] = field(default_factory=dict)
+    _live: list[Breach] = field(default_factory=list)
+    _halt: threading.Event = field(default_factory=threading.Event)
+
+    def calm(self, count: int) -> None:
+        """The same functions and the same work, and nothing goes wrong."""
+        started = time.monotonic()
+        ids = [task_id("calm", number) for number in range(count)]
+        with ThreadPoolExecutor(self.concurrency) as pool:
+            list(pool.map(lambda one: self._client.submit("chaos", {}, task_id=one), ids))
+        while not all(map(verdict.at_rest, self.stack.store.get_many(ids))):
+            time.sleep(0.2)
+        self.calm_seconds = time.monotonic() - started
+
+    def storm(self) -> None:
+        """Until every task is at rest or stuck, or somebody interrupts it."""
+        started = time.monotonic()
+        pool = ThreadPoolExecutor(self.concurrency + 3)
+        sweeping, taking = pool.submit(self._sweep), pool.submit(self._take_messages)
+        try:
+            submits = [pool.submit(self._submit, number) for number in range(self.count)]
+            self._watch(started, lambda: all(submit.done() for submit in submits))
+            for done in (*submits, *(job for job in (sweeping, taking) if job.done())):
+                done.result()  # an error of the run itself is not to be hidden
+        finally:
+            self._halt.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            self.seconds = time.monotonic() - started
+
+    def facts(self) -> Facts:
+        """Read everything there is to know."""
+        tasks, letters = self._table()
+        chaos = {one: task for one, task in tasks.items() if one.startswith("chaos-")}
+        submitted = {task_id("chaos", number) for number in range(self.count)}
+        return Facts(
+            accepted=frozenset(self._accepted),
+            unknown=frozenset(self._unknown),
+            tasks=chaos,
+            letters=letters,
+            effects={name: n for name, n in self._effects().items() if name.startswith("chaos-")},
+            cancels=frozenset(self._cancels),
+            lines=list(self.journal.read()),
+            messages_left=sum(self._depths()),
+            others=sorted(set(chaos) - submitted),
+            live=self._live,
+        )
+
+    # What the clients do. --------------------------------------------------------------------------------------------
+
+    @property
+    def _client(self) -> TaskClient:
+        if not hasattr(self._clients, "client"):
+            outputs = self.stack.outputs
+            self._clients.client = TaskClient(outputs["api_url"], outputs["api_key"], tries=2)
+        client: TaskClient = self._clients.client
+        return client
+
+    def _submit(self, number: int) -> None:
+        if self._halt.is_set():
+            return
+        task = task_id("chaos", number)
+        self.journal.write("submit", task=task)
+        try:
+            self._client.submit("chaos", {"number": number}, task_id=task)
+        except Unavailable as error:
+            self._unknown.add(task)
+            self.journal.write("unknown", task=task, error=str(error))
+            return
+        self.journal.write("accepted", task=task)
+        self._accepted.add(task)
+        self._meddle(number, task)
+
+    def _meddle(self, number: int, task: str) -> None:
+        nth = self.journal.next("chaos.client", number)
+        fault = self.plan.fault(number, "client", nth)
+        if fault is None:
+            return
+        self._note(task, "client", nth, fault)
+        match fault:
+            case "duplicate":
+                self._send("queue_url", body_of(Message(task, 1)))
+            case "stray-in-dlq":
+                self._send("dlq_url", body_of(Message(task, 1)))
+            case "garbage":
+                self._send("queue_url", f"no message of {task}")
+            case "cancelled":
+                self._cancels.add(task)
+                self._steer(lambda: self._client.cancel(task))
+
+    def _steer(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except (Conflict, Unavailable):
+            return  # it had ended before, or nobody knows: both are looked at in the end
+
+    def _note(self, task: str, operation: str, nth: int, fault: str) -> None:
+        self.journal.write("fault", task=task, operation=operation, nth=nth, fault=fault, function="run")
+
+    # What goes on beside. --------------------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        """Every few seconds instead of every minute; a sweep that the plan lets die is the next one's business."""
+        functions, name = self.stack.aws("lambda"), self.stack.outputs["functions"]["SweepTasks"]
+        while not self._halt.wait(SWEEP_SECONDS):
+            try:
+                functions.invoke(FunctionName=name)["Payload"].read()
+            except (BotoCoreError, ClientError) as error:
+                self.journal.write("sweep failed", error=str(error))
+
+    def _take_messages(self) -> None:
+        """Take messages from under the workers' noses: lose one, keep one for a while, send one twice."""
+        sqs, url = self.stack.aws("sqs"), self.stack.outputs["queue_url"]
+        while not self._halt.wait(TAKE_SECONDS):
+            received = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=1, VisibilityTimeout=5)
+            for message in received.get("Messages", ()):
+                self._take(sqs, url, message)
+
+    def _take(self, sqs: Any, url: str, message: Mapping[str, Any]) -> None:
+        found = TASK.search(message["Body"])
+        if not found or found[1] != "chaos":
+            return
+        nth = self.journal.next("chaos.message", int(found[2]))
+        fault = self.plan.fault(int(found[2]), "message", nth)
+        if fault is None:
+            return
+        self._note(found[0], "message", nth, fault)
+        if fault == "lost":
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        if fault == "copied":
+            self._send("queue_url", message["Body"])
+
+    def _send(self, queue: str, body: str) -> None:
+        self.stack.aws("sqs").send_message(QueueUrl=self.stack.outputs[queue], MessageBody=body)
+
+    # What is seen meanwhile. -----------------------------------------------------------------------------------------
+
+    def _watch(self, started: float, submitted: Callable[[], bool]) -> None:
+        changed, last, faults = time.monotonic(), Counter[str](), 0
+        while True:
+            time.sleep(LOOK_SECONDS)
+            all_submitted = submitted()
+            self._look()
+            counts = Counter(str(task.status) for task in self._seen.values())
+            faults += self.journal.count_new("fault")
+            look = Look(time.monotonic() - started, len(self._accepted), counts, faults, len(self._live))
+            self.looks.append(look)
+            self.tell(look)
+            if counts != last:
+                changed, last = time.monotonic(), counts
+            if all_submitted and self._is_over():
+                return
+            if time.monotonic() - changed > STUCK_SECONDS:
+                return
+
+    def _look(self) -> None:
+        known = [*self._accepted, *self._unknown]
+        open_ones = [one for one in known if one not in self._seen or not self._done(self._seen[one])]
+        for task in self.stack.store.get_many(open_ones):
+            before = self._seen.get(task.task_id)
+            if before is not None:
+                self._live += verdict.of_change(before, task, task.task_id in self._replayed)
+            self._seen[task.task_id] = task
+        for task in [task for task in self._seen.values() if self._to_replay(task)]:
+            self._replayed.add(task.task_id)
+            self._steer(lambda task=task: self._client.redrive(task.task_id, 1))  # type: ignore[misc]
+
+    def _done(self, task: Task) -> bool:
+        return verdict.at_rest(task) and not self._to_replay(task)
+
+    def _to_replay(self, task: Task) -> bool:
+        recorded = task.status is Status.FAILED_FINAL and task.index_class is IndexClass.RECORDED
+        fresh = task.generation == 1 and task.task_id not in self._replayed
+        return recorded and fresh and self.plan.replays(number_of(task.task_id))
+
+    def _is_over(self) -> bool:
+        """Every accepted task rests, and no message is left."""
+        if not set(self._accepted) <= set(self._seen) or not all(map(self._done, self._seen.values())):
+            return False
+        if sum(self._depths()):
+            return False
+        # A replay whose answer was lost may have begun a life that nobody has looked at since.
+        looked = {task.task_id: task for task in self.stack.store.get_many([*self._accepted, *self._unknown])}
+        for one, task in looked.items():
+            if one in self._seen:
+                self._live += verdict.of_change(self._seen[one], task, one in self._replayed)
+        self._seen.update(looked)
+        return all(map(self._done, looked.values()))
+
+    def _depths(self) -> Iterator[int]:
+        names: list[Any] = [
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesNotVisible",
+            "ApproximateNumberOfMessagesDelayed",
+        ]
+        for queue in ("queue_url", "dlq_url"):
+            url = self.stack.outputs[queue]
+            found = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+            yield sum(int(found[name]) for name in names)
+
+    @cached_property
+    def _sqs(self) -> Any:
+        return self.stack.aws("sqs")
+
+    # What is there in the end. ---------------------------------------------------------------------------------------
+
+    def _table(self) -> tuple[dict[str, Task], dict[str, list[int]]]:
+        tasks: dict[str, Task] = {}
+        letters: dict[str, list[int]] = {}
+        for row in self._scan(self.stack.outputs["table_name"]):
+            if row["SK"] == rows.STATE and str(row["PK"]).startswith("T#"):
+                task = rows.task_of(row)
+                tasks[task.task_id] = task
+            elif str(row["SK"]).startswith("D#") and str(row["PK"]).startswith("T#"):
+                letter = rows.dead_letter_of(row)
+                letters.setdefault(letter.task_id, []).append(letter.generation)
+        return tasks, letters
+
+    def _effects(self) -> dict[str, int]:
+        return {
+            str(row["account"]): int(row["balance"]) for row in self._scan(f"{self.stack.outputs['stage']}-accounts")
+        }
+
+    def _scan(self, table: str) -> Iterator[dict[str, Any]]:
+        for page in self.stack.dynamodb.get_paginator("scan").paginate(TableName=table, ConsistentRead=True):
+            yield from map(from_wire, page["Items"])
+
+
+@contextmanager
+def hooked(stack: DeployedStack, plan: Plan, folder: Path) -> Iterator[None]:
+    """The functions of the stack obey the plan, and the queues are as short of patience as the profile says."""
+    before = [(name, deployed(stack, name)) for name in FUNCTIONS]
+    during = [orders.wrapped(stack, name, version, plan, folder) for name, version in before]
+    with ExitStack() as all_of_it:
+        all_of_it.enter_context(visibility(stack, "queue_url", QUEUE_VISIBILITY_SECONDS))
+        all_of_it.enter_context(visibility(stack, "dlq_url", DLQ_VISIBILITY_SECONDS))
+        all_of_it.enter_context(swapped(stack, [version for _, version in before], during))
+        yield
+
+
+def fresh_seed() -> int:
+    return random.SystemRandom().randrange(1, 1_000_000)
+
+
+def history(facts: Facts, one: str) -> Sequence[str]:
+    """Everything that is known of one task, in the order of time."""
+    events = [(line["at"], _shown(line)) for line in facts.lines if line.get("task") == one]
+    task = facts.tasks.get(one)
+    if task is not None:
+        events += [
+            (entry.at, f"ROW {entry.status} generation {entry.generation} {entry.note or ''}".rstrip())
+            for entry in task.timeline
+        ]
+    shown = [f"{at} {text}" for at, text in sorted(events)]
+    return [*shown, f"row: {task}", f"dead letters: {facts.letters.get(one, [])}, effects: {facts.effects.get(one, 0)}"]
+
+
+def _shown(line: Mapping[str, Any]) -> str:
+    rest = " ".join(f"{name}={value}" for name, value in line.items() if name not in ("at", "event", "task"))
+    return f"{line['event']} {rest}".rstrip()
