@@ -1,6 +1,7 @@
 """Demo: start the stack, submit tasks that sometimes fail, watch them to their ends, and account for every one.
 
 COUNT (100), CONCURRENCY (10) and WAIT (600 s) change it, and so does every setting of the system (FAILURE_RATE, …).
+KILL=1 kills a worker with SIGKILL while it works, and shortens PROCESS_TIMEOUT_SECONDS so that this heals in seconds.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bootstrap import console
+from bootstrap import console, state
 from bootstrap.deploy import client
 from bootstrap.errors import BootstrapError
 from client import ApiError, TaskClient
@@ -30,8 +31,11 @@ from lambdas.common.task import Status, Task
 from scripts import running
 from scripts.ledger import STATES, DeadTask, Ledger
 from scripts.load_test import percentile
+from scripts.workers import Workers
 
 POLL_SECONDS = 0.4
+KILL_SETTINGS = {"PROCESS_TIMEOUT_SECONDS": "5"}
+"""The message of a killed worker comes back after six times that."""
 LINE_SECONDS = 3
 """Between two lines of progress where there is no terminal to draw on."""
 
@@ -41,6 +45,7 @@ class Plan:
     count: int
     concurrency: int
     wait_seconds: int
+    kills: int = 0
 
 
 def plan(variables: Mapping[str, str]) -> Plan:
@@ -48,6 +53,7 @@ def plan(variables: Mapping[str, str]) -> Plan:
         _whole(variables, "COUNT", 100, 1, 100_000),
         _whole(variables, "CONCURRENCY", 10, 1, 200),
         _whole(variables, "WAIT", 600, 1, 86_400),
+        _whole(variables, "KILL", 0, 0, 1),
     )
 
 
@@ -78,8 +84,36 @@ def submit_all(url: str, key: str, chosen: Plan, prefix: str) -> tuple[list[str]
     return accepted, failures
 
 
-def watch(store: TaskStore, accepted: Sequence[str], seconds: float) -> Ledger:
-    """Show the tasks moving until all have ended, or `seconds` are over."""
+@dataclass
+class Killer:
+    """Kills so many workers of ProcessTask, each once some tasks have ended and others are being worked on."""
+
+    workers: Callable[[], Workers]
+    function_name: str
+    kills: int
+    killed: int = 0
+
+    def look(self, counts: Mapping[str, int]) -> None:
+        if self.killed >= self.kills or not counts["completed"] or not counts["processing"]:
+            return
+        workers = self.workers()
+        found = workers.of(self.function_name)
+        if found:
+            workers.kill(found[0])
+            self.killed += 1
+            console.say(f"Killed worker {found[0]} of {self.function_name} with SIGKILL.", "bold yellow")
+
+    def problems(self) -> list[str]:
+        return ["no worker was killed: none was found at work"] if self.killed < self.kills else []
+
+    def told(self) -> str:
+        return f"{self.killed} worker killed, " if self.kills else ""
+
+
+def watch(
+    store: TaskStore, accepted: Sequence[str], seconds: float, look: Callable[[Mapping[str, int]], None]
+) -> Ledger:
+    """Show the tasks moving until all have ended, or `seconds` are over; `look` sees each count."""
     deadline, next_line = time.monotonic() + seconds, 0.0
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
     with Progress(*columns, console=console.out, transient=True) as progress:
@@ -87,6 +121,7 @@ def watch(store: TaskStore, accepted: Sequence[str], seconds: float) -> Ledger:
         while True:
             ledger = Ledger.read(store, accepted)
             counts = ledger.counts()
+            look(counts)
             text = "  ".join(f"{state} {counts[state]:>{len(str(len(accepted)))}}" for state in STATES)
             progress.update(bar, description=text, completed=counts["completed"] + counts["dead"])
             now = time.monotonic()
@@ -148,8 +183,9 @@ def tell_how_to_go_on(outputs: Mapping[str, Any]) -> None:
     console.say(f"  curl -H {shlex.quote(header)} -d {shlex.quote(body)} {outputs['api_url']}")
 
 
-def verdict(ledger: Ledger, dead: Sequence[DeadTask], failures: Sequence[str], doomed: str) -> bool:
-    problems = [*(f"not accepted: {failure}" for failure in failures), *ledger.problems(dead)]
+def verdict(ledger: Ledger, dead: Sequence[DeadTask], failures: Sequence[str], doomed: str, killer: Killer) -> bool:
+    not_accepted = (f"not accepted: {failure}" for failure in failures)
+    problems = [*not_accepted, *ledger.problems(dead), *killer.problems()]
     task = ledger.tasks.get(doomed)
     if task is not None and task.status is not Status.FAILED_FINAL:
         problems.append(f"{doomed} was told to fail for good, but is {task.status}")
@@ -157,38 +193,46 @@ def verdict(ledger: Ledger, dead: Sequence[DeadTask], failures: Sequence[str], d
         console.fail(problem)
     accounted = len(ledger.accepted) - len(ledger.missing()) - len(ledger.open())
     console.say(
-        f"{len(ledger.accepted)} accepted, {accounted} accounted for, {len(ledger.missing())} lost; "
+        f"{killer.told()}{len(ledger.accepted)} accepted, {accounted} accounted for, {len(ledger.missing())} lost; "
         f"{len(dead)} failed for good, {sum(one.records == 1 for one in dead)} dead letters recorded.",
         "bold red" if problems else "bold green",
     )
     return not problems
 
 
-def _up() -> None:
+def _up(chosen: Plan) -> None:
     """The very `up` that `make up` runs; the embedded AWS when nothing runs yet and TARGET says nothing."""
-    if subprocess.run([sys.executable, "-m", "bootstrap", "up", "--prefer", "embedded"], check=False).returncode:
+    environment = {**(KILL_SETTINGS if chosen.kills else {}), **os.environ}
+    command = [sys.executable, "-m", "bootstrap", "up", "--prefer", "embedded"]
+    if subprocess.run(command, env=environment, check=False).returncode:
         raise BootstrapError("The stack did not come up.", "See above.")
+
+
+def _workers(endpoint_url: str) -> Workers:
+    running = state.recall()
+    return Workers.at(running.pid if running else None, endpoint_url)
 
 
 def demo() -> bool:
     chosen = plan(os.environ)
-    _up()
+    _up(chosen)
     deployment = running.deployment()
     outputs = deployment.outputs(with_key=True)
     store = TaskStore(client(deployment.place, "dynamodb"), outputs["table_name"])
     prefix = f"demo-{uuid.uuid4().hex[:6]}"
     doomed = f"{prefix}-doomed"
+    killer = Killer(lambda: _workers(outputs["endpoint_url"]), outputs["functions"]["ProcessTask"], chosen.kills)
     console.say(
         f"Submitting {chosen.count} tasks, {chosen.concurrency} at a time; {doomed} is told to fail for good.", "bold"
     )
     started = time.monotonic()
     accepted, failures = submit_all(outputs["api_url"], outputs["api_key"], chosen, prefix)
     submit_seconds = time.monotonic() - started
-    ledger = watch(store, accepted, chosen.wait_seconds)
+    ledger = watch(store, accepted, chosen.wait_seconds, killer.look)
     dead = ledger.dead(store)
     report(ledger, dead, submit_seconds)
     tell_how_to_go_on(outputs)
-    return verdict(ledger, dead, failures, doomed)
+    return verdict(ledger, dead, failures, doomed, killer)
 
 
 def main() -> int:

@@ -135,7 +135,7 @@ def _course(axes: Axes, report: Report) -> None:
     counts = [[look.get(state, 0) for look in looks] for state, _ in STATES]
     axes.stackplot(seconds, counts, labels=[state for state, _ in STATES], colors=[colour for _, colour in STATES])
     axes.set_xlabel("seconds")
-    axes.legend(loc="lower right", fontsize=7, frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize=7, frameon=False)
 
 
 def _faults(axes: Axes, report: Report) -> None:

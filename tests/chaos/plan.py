@@ -68,6 +68,8 @@ SKEWS_MS = (0, 0, 2_000, -2_000)
 """Clocks of the workers; the lease's margin is 5 s."""
 REPLAYED_SHARE = 0.5
 """Of the tasks that die."""
+REPEATED_SHARE = 0.5
+"""Of the submits that got no clear answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,10 @@ class Plan:
     def replays(self, task: int) -> bool:
         """Whether the task is replayed once after it has died."""
         return self._draw(task, "replays", 0).random() < REPLAYED_SHARE
+
+    def repeats(self, task: int) -> bool:
+        """Whether a submit of unknown outcome is repeated."""
+        return self._draw(task, "repeats", 0).random() < REPEATED_SHARE
 
     def skew_ms(self, nth_worker: int) -> int:
         """How wrong the clock of the `nth_worker` (from 1) is."""

@@ -131,7 +131,7 @@ class Run:
     def _client(self) -> TaskClient:
         if not hasattr(self._clients, "client"):
             outputs = self.stack.outputs
-            self._clients.client = TaskClient(outputs["api_url"], outputs["api_key"], tries=2)
+            self._clients.client = TaskClient(outputs["api_url"], outputs["api_key"], tries=1)
         client: TaskClient = self._clients.client
         return client
 
@@ -141,7 +141,7 @@ class Run:
         task = task_id("chaos", number)
         self.journal.write("submit", task=task)
         try:
-            self._client.submit("chaos", {"number": number}, task_id=task)
+            self._try_to_submit(number, task)
         except Unavailable as error:
             self._unknown.add(task)
             self.journal.write("unknown", task=task, error=str(error))
@@ -149,6 +149,19 @@ class Run:
         self.journal.write("accepted", task=task)
         self._accepted.add(task)
         self._meddle(number, task)
+
+    def _try_to_submit(self, number: int, task: str) -> None:
+        """Some clients repeat what got no clear answer, and then know; the others never do.
+
+        Raises:
+            Unavailable: whether the task was accepted is unknown.
+        """
+        try:
+            self._client.submit("chaos", {"number": number}, task_id=task)
+        except Unavailable:
+            if not self.plan.repeats(number):
+                raise
+            self._client.submit("chaos", {"number": number}, task_id=task)
 
     def _meddle(self, number: int, task: str) -> None:
         nth = self.journal.next("chaos.client", number)

@@ -1,0 +1,36 @@
+"""A short chaos run on its own stack: faults of every kind at once, each task accounted for. More: `make chaos`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.chaos import report, verdict
+from tests.chaos.__main__ import wish
+from tests.chaos.journal import Journal, number_of
+from tests.chaos.plan import Plan
+from tests.chaos.run import PROFILE, Run, history, hooked
+from tests.support import stack as stacks
+
+COUNT, SEED = 120, 7
+
+
+def test_while_everything_breaks_no_task_is_lost_and_none_is_done_twice(local_folder: Path) -> None:
+    plan, journal = Plan(SEED), Journal(local_folder / "journal")
+    stack = stacks.deploy(local_folder, "embedded", None, **PROFILE)
+    with hooked(stack, plan, local_folder / "journal"):
+        run = Run(stack, plan, journal, COUNT, 4, lambda look: None)
+        run.calm(20)
+        run.storm()
+        facts = run.facts()
+
+    found = verdict.breaches(facts)
+    assert found == [], "\n".join(history(facts, found[0].task_id))
+    assert len(facts.accepted) + len(facts.unknown) == COUNT
+    fired = [line for line in facts.lines if line["event"] == "fault"]
+    assert len(fired) > COUNT / 3, "hardly anything went wrong"
+    for line in fired:
+        assert plan.fault(number_of(line["task"]), line["operation"], line["nth"]) == line["fault"], "not of the plan"
+    made = report.made(wish({"COUNT": str(COUNT), "SEED": str(SEED)}), plan, run, facts, found, interrupted=False)
+    assert all(line["fired"] <= line["planned"] for line in made["faults"])
+    calm = {name: calls["calm"] for name, calls in made["calls_per_task"].items() if calls["calm"]}
+    assert calm == {"put": 1, "send": 1, "claim": 1, "complete": 1}

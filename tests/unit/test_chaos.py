@@ -1,0 +1,273 @@
+"""A chaos run's own parts: the plan is a pure function, the journal loses nothing, each broken guarantee is seen."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bootstrap.errors import BootstrapError
+from lambdas.common import transitions
+from lambdas.common.store import TaskStore
+from lambdas.common.task import Claim, IndexClass, Message, Status, Task, TimelineEntry
+from tests.chaos import page, report, verdict
+from tests.chaos.__main__ import wish
+from tests.chaos.handler import operation
+from tests.chaos.journal import Journal, task_id
+from tests.chaos.plan import CHANCES, SKEWS_MS, Plan
+from tests.chaos.run import Look, Run
+from tests.chaos.verdict import Facts
+from tests.support.dynamodb import FakeDynamoDB
+from tests.support.tasks import NOW, a_task, processing
+
+ID = task_id("chaos", 7)
+
+# The plan. -----------------------------------------------------------------------------------------------------------
+
+
+def faults_of(plan: Plan, tasks: int = 300) -> list[tuple[int, str, str]]:
+    calls = {(task, name): 6 for task in range(tasks) for name in CHANCES}
+    return list(plan.planned(calls))
+
+
+def test_the_same_seed_plans_the_same_faults_and_another_seed_others() -> None:
+    assert faults_of(Plan(1)) == faults_of(Plan(1))
+    assert faults_of(Plan(1)) != faults_of(Plan(2))
+
+
+def test_a_plan_does_not_depend_on_the_order_in_which_it_is_asked() -> None:
+    forwards = {(task, nth): Plan(3).fault(task, "claim", nth) for task in range(200) for nth in (1, 2, 3)}
+    backwards = {(task, nth): Plan(3).fault(task, "claim", nth) for nth in (3, 2, 1) for task in reversed(range(200))}
+    assert forwards == backwards
+    assert set(forwards.values()) > {None, "lost-ack"}
+
+
+def test_every_fault_of_every_operation_is_planned_somewhere() -> None:
+    planned = {(name, fault) for _, name, fault in faults_of(Plan(5), tasks=6_000)}
+    assert planned == {(name, fault) for name, (weights, _) in CHANCES.items() for fault in weights}
+
+
+def test_without_intensity_nothing_goes_wrong() -> None:
+    calm = Plan(1, intensity=0)
+    assert faults_of(calm) == []
+    assert {calm.skew_ms(nth) for nth in range(1, 9)} == {0}
+    assert {Plan(1).skew_ms(nth) for nth in range(1, 9)} == set(SKEWS_MS)
+
+
+# The journal. --------------------------------------------------------------------------------------------------------
+
+WRITER = """
+import sys
+from pathlib import Path
+from tests.chaos.journal import Journal
+journal = Journal(Path(sys.argv[1]))
+for number in range(500):
+    journal.write("start", task=f"chaos-{number:06d}", nth=journal.next("claims", 3))
+"""
+
+
+def test_several_processes_write_whole_lines_and_count_every_call(tmp_path: Path) -> None:
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)]) for _ in range(3)]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    journal = Journal(tmp_path)
+    assert sorted(line["nth"] for line in journal.read()) == list(range(1, 1501))
+    assert journal.counts("claims") == [0, 0, 0, 1500]
+    assert (journal.count_new("start"), journal.count_new("start")) == (1500, 0)
+
+
+# What a request is. --------------------------------------------------------------------------------------------------
+
+
+def test_each_write_of_a_worker_is_known_by_its_request() -> None:
+    row = processing()
+    writes = {
+        "claim": transitions.claim(Claim(Message(row.task_id, 1), "message", "token", NOW, NOW + 1)),
+        "complete": transitions.complete(row, NOW, "{}", NOW),
+        "retry": transitions.retry(row, NOW, "Oops", NOW + 1),
+        "die": transitions.die(row, NOW, "Oops"),
+        "bury": transitions.bury(row, NOW, "Oops", "token"),
+        "hand_back": transitions.hand_back(row, "message", NOW, "token"),
+        "mark_sent": transitions.mark_sent(row, NOW),
+        "mark_recorded": transitions.mark_recorded(row, NOW, "token"),
+        "cancel": transitions.cancel(row, NOW, NOW, "token"),
+        "replay": transitions.replay(row, NOW, "token"),
+    }
+    functions = {
+        **dict.fromkeys(("hand_back", "mark_recorded"), "MonitorDlq"),
+        **dict.fromkeys(("cancel", "replay"), "SteerTasks"),
+        "mark_sent": "SweepTasks",
+    }
+    for name, write in writes.items():
+        body = json.dumps(TaskStore(FakeDynamoDB(), "tasks")._update(write))  # type: ignore[arg-type]
+        assert operation(functions.get(name, "ProcessTask"), "UpdateItem", body) == name
+
+
+# The verdict. --------------------------------------------------------------------------------------------------------
+
+
+def history(*statuses: str, generations: tuple[int, ...] = ()) -> tuple[TimelineEntry, ...]:
+    numbers = generations or (1,) * len(statuses)
+    return tuple(TimelineEntry(NOW + at, status, numbers[at]) for at, status in enumerate(statuses))
+
+
+COMPLETED = a_task(
+    task_id=ID,
+    status=Status.COMPLETED,
+    index_class=IndexClass.COMPLETED,
+    attempts=1,
+    timeline=history("SUBMITTED", "PROCESSING", "COMPLETED"),
+)
+DEAD = replace(
+    COMPLETED,
+    status=Status.FAILED_FINAL,
+    index_class=IndexClass.RECORDED,
+    attempts=3,
+    max_attempts=3,
+    error="Failed: attempt 3",
+    timeline=history("SUBMITTED", "PROCESSING", "FAILED_FINAL"),
+)
+START = {"event": "start", "task": ID, "generation": 1, "attempt": 1, "at": NOW}
+
+
+def facts(task: Task | None = COMPLETED, **changes: Any) -> Facts:
+    known: dict[str, Any] = {
+        "accepted": frozenset({ID}),
+        "unknown": frozenset(),
+        "tasks": {} if task is None else {ID: task},
+        "letters": {ID: [1]} if task is not None and task.status is Status.FAILED_FINAL else {},
+        "effects": {ID: 1} if task is not None and task.status is Status.COMPLETED else {},
+        "cancels": frozenset(),
+        "lines": [START],
+    }
+    return Facts(**{**known, **changes})
+
+
+RIGHT = {
+    "completed": facts(),
+    "dead and recorded": facts(DEAD),
+    "dead for good on the first attempt": facts(replace(DEAD, attempts=1, error="PermanentError: no")),
+    "cancelled": facts(
+        replace(
+            COMPLETED,
+            status=Status.CANCELLED,
+            index_class=IndexClass.CANCELLED,
+            timeline=history("SUBMITTED", "CANCELLED"),
+        ),
+        effects={},
+        cancels=frozenset({ID}),
+    ),
+    "of unknown outcome and not there": facts(None, accepted=frozenset(), unknown=frozenset({ID}), lines=[]),
+    "dead, replayed and completed": facts(
+        replace(
+            COMPLETED,
+            generation=2,
+            timeline=history(
+                "SUBMITTED",
+                "PROCESSING",
+                "FAILED_FINAL",
+                "SUBMITTED",
+                "PROCESSING",
+                "COMPLETED",
+                generations=(1, 1, 1, 2, 2, 2),
+            ),
+        ),
+        letters={ID: [1]},
+    ),
+}
+WRONG: Mapping[str, tuple[str, Facts]] = {
+    "accepted and gone": ("lost", facts(None)),
+    "completed without its effect": ("lost", facts(effects={})),
+    "its effect written twice": ("double", facts(effects={ID: 2})),
+    "dead, and its effect written": ("double", facts(DEAD, effects={ID: 1})),
+    "an effect without a row": ("double", facts(None, accepted=frozenset(), effects={ID: 1})),
+    "one attempt begun twice": ("double", facts(lines=[START, START])),
+    "an attempt too many": ("double", facts(lines=[{**START, "attempt": COMPLETED.max_attempts + 1}])),
+    "open": ("stuck", facts(processing(task_id=ID, timeline=history("SUBMITTED", "PROCESSING")))),
+    "dead and not recorded": ("stuck", facts(replace(DEAD, index_class=IndexClass.DEAD))),
+    "cancelled by nobody": ("wrong-terminal", replace(RIGHT["cancelled"], cancels=frozenset())),
+    "dead before its last attempt": ("wrong-terminal", facts(replace(DEAD, attempts=2))),
+    "dead without a letter": ("dead-letter", facts(DEAD, letters={})),
+    "a letter of a task that lives": ("dead-letter", facts(letters={ID: [1]})),
+    "the letter of another generation": ("dead-letter", facts(DEAD, letters={ID: [2]})),
+    "an end that was left": (
+        "history",
+        facts(replace(COMPLETED, timeline=history("SUBMITTED", "PROCESSING", "COMPLETED", "COMPLETED"))),
+    ),
+    "a generation that nobody began": (
+        "history",
+        facts(replace(COMPLETED, timeline=history("SUBMITTED", "PROCESSING", "COMPLETED", generations=(1, 2, 2)))),
+    ),
+    "another status than its timeline": (
+        "history",
+        facts(replace(COMPLETED, timeline=history("SUBMITTED", "PROCESSING"))),
+    ),
+    "submitted by nobody": ("phantom", facts(others=["chaos-999999"])),
+    "a message left": ("queue", facts(messages_left=1)),
+}
+
+
+@pytest.mark.parametrize("case", RIGHT.values(), ids=RIGHT.keys())
+def test_a_right_end_breaks_nothing(case: Facts) -> None:
+    assert verdict.breaches(case) == []
+
+
+@pytest.mark.parametrize(("kind", "case"), WRONG.values(), ids=WRONG.keys())
+def test_a_broken_guarantee_is_seen(kind: str, case: Facts) -> None:
+    assert kind in {breach.kind for breach in verdict.breaches(case)}
+
+
+CHANGES = {
+    "left its end": (DEAD, replace(DEAD, status=Status.PROCESSING), True),
+    "begun generation 2": (DEAD, replace(DEAD, status=Status.SUBMITTED, generation=2), False),
+    "attempts fell": (processing(attempts=2), processing(attempts=1), True),
+    "generation fell": (replace(DEAD, generation=2), DEAD, True),
+}
+
+
+@pytest.mark.parametrize(("said", "case"), CHANGES.items())
+def test_what_must_not_happen_between_two_looks_is_seen(said: str, case: tuple[Task, Task, bool]) -> None:
+    assert [said in breach.text for breach in verdict.of_change(*case)] == [True]
+
+
+def test_a_replay_may_begin_a_generation() -> None:
+    assert not list(verdict.of_change(DEAD, replace(DEAD, status=Status.SUBMITTED, generation=2, attempts=0), True))
+
+
+# The report. ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_report_tells_planned_from_happened_and_its_page_needs_nothing_from_outside(tmp_path: Path) -> None:
+    plan, journal = Plan(1), Journal(tmp_path)
+    struck = next(task for task in range(500) if plan.fault(task, "claim", 1) == "throttled")
+    for operation_name in ("put", "claim", "complete"):
+        journal.next(f"chaos.{operation_name}", struck)
+        journal.next(f"calm.{operation_name}", 0)
+    line = {"event": "fault", "task": ID, "operation": "claim", "nth": 1, "fault": "throttled", "at": NOW - 500}
+    seen = facts(lines=[START, line])
+    run = Run(None, plan, journal, 1, 1, print)  # type: ignore[arg-type]
+    run.looks.append(Look(1.0, 1, Counter(COMPLETED=1), 1, 0))
+
+    made = report.made(wish({"COUNT": "20", "SEED": "1"}), plan, run, seen, [], interrupted=False)
+
+    claims = [line for line in made["faults"] if line["operation"] == "claim"]
+    assert claims == [{"operation": "claim", "fault": "throttled", "planned": 1, "fired": 1, "recovered": 1}]
+    assert made["recovery_ms"]["throttled"] == {"tasks": 1, "p50": 500, "p95": 500, "max": 500}
+    assert (made["lost_share_at_most"], made["calls_per_task"]["claim"]) == (3.0, {"calm": 1.0, "chaos": 1.0})
+    html = page.of(made)
+    assert "Every guarantee was kept" in html
+    assert html.count("<svg") == len(page.PLOTS)
+    assert "src=" not in html
+    assert "<script" not in html
+
+
+@pytest.mark.parametrize(("name", "value"), [("COUNT", "5"), ("COUNT", "many"), ("SEED", "-1"), ("INTENSITY", "9")])
+def test_a_wrong_wish_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(BootstrapError, match=f"{name} is '{value}'"):
+        wish({name: value})
