@@ -73,7 +73,7 @@ class Watch:
     def tell(self, look: Look) -> None:
         ended = sum(number for status, number in look.counts.items() if status in TERMINAL)
         text = (
-            f"accepted {look.accepted}  ended {ended}  open {look.accepted - ended}  "
+            f"accepted {look.accepted}  ended {ended}  open {sum(look.counts.values()) - ended}  "
             f"faults {look.faults}  broken guarantees {look.breaches}"
         )
         self._progress.update(self._bar, description=text, completed=ended)

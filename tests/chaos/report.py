@@ -21,7 +21,7 @@ from tests.chaos.plan import CHANCES, Plan
 from tests.chaos.run import DLQ_VISIBILITY_SECONDS, PROFILE, QUEUE_VISIBILITY_SECONDS, SWEEP_SECONDS, Run
 from tests.chaos.verdict import Breach, Facts
 
-KINDS = ("lost", "double", "stuck", "wrong-terminal", "dead-letter", "history", "phantom", "queue")
+KINDS = ("lost", "double", "stuck", "wrong-terminal", "dead-letter", "history", "phantom", "queue", "run")
 REQUESTS = tuple(name for name in CHANCES if name not in ("work", "message", "client"))
 
 

@@ -100,8 +100,10 @@ class Run:
         try:
             submits = [pool.submit(self._submit, number) for number in range(self.count)]
             self._watch(started, lambda: all(submit.done() for submit in submits))
-            for done in (*submits, *(job for job in (sweeping, taking) if job.done())):
-                done.result()  # an error of the run itself is not to be hidden
+            ended = [*submits, *(job for job in (sweeping, taking) if job.done())]
+            # An error of the run itself is not to be hidden, and must not hide the account either.
+            errors = [error for error in (job.exception() for job in ended if not job.cancelled()) if error]
+            self._live += [Breach("run", "-", f"{type(error).__name__}: {error}") for error in errors]
         finally:
             self._halt.set()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -217,10 +219,13 @@ class Run:
         if fault is None:
             return
         self._note(found[0], "message", nth, fault)
-        if fault == "lost":
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
         if fault == "copied":
             self._send("queue_url", message["Body"])
+        if fault == "lost":
+            try:
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+            except ClientError as error:  # somebody has received it again since: it is only one receive the poorer
+                self.journal.write("not lost", task=found[0], error=str(error))
 
     def _send(self, queue: str, body: str) -> None:
         self.stack.aws("sqs").send_message(QueueUrl=self.stack.outputs[queue], MessageBody=body)

@@ -17,7 +17,7 @@ class Breach(NamedTuple):
     """A guarantee that was not kept."""
 
     kind: str
-    """lost, stuck, double, wrong-terminal, dead-letter, history, phantom or queue."""
+    """lost, stuck, double, wrong-terminal, dead-letter, history, phantom or queue; run: the run itself went wrong."""
     task_id: str
     text: str
 
