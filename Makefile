@@ -15,7 +15,7 @@ include .env
 export
 endif
 
-.PHONY: help up demo test logs status down test-unit test-integration load redrive sweep pause resume chaos destroy outputs check fmt clean lock deploy-aws localstack-image doctor
+.PHONY: help up demo test logs status down test-unit test-integration load redrive sweep pause resume model chaos destroy outputs check fmt clean lock deploy-aws localstack-image doctor
 
 ##@ Every day
 up: $(RUN) ## start a local AWS and deploy to it (TARGET=embedded or localstack)
@@ -50,6 +50,9 @@ pause: $(RUN) ## work on no more tasks; they are accepted and wait (TARGET=aws)
 	@$(PY) -m bootstrap pause $(if $(filter aws,$(TARGET)),--target aws)
 resume: $(RUN) ## work on tasks again after `make pause` (TARGET=aws)
 	@$(PY) -m bootstrap resume $(if $(filter aws,$(TARGET)),--target aws)
+model: $(DEV) ## explore every state in large bounds, then drop each term of each condition (minutes)
+	@$(PY) -m tests.model
+	@$(PY) -m tests.mutation
 chaos: $(DEV) ## many tasks while everything breaks, each accounted for (COUNT=2000 SEED= CONCURRENCY= INTENSITY=)
 	@$(PY) -m tests.chaos
 outputs: $(RUN) ## API URL, key, table, queues

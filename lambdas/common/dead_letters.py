@@ -55,7 +55,8 @@ class Recorder:
             message_id=message_id,
             source_queue_arn=source_queue_arn,
             dead_at=task.updated_at,
-            recorded_at=now,
+            # A clock that is behind must not date it before its task: it would pass for one of an expired task.
+            recorded_at=max(now, task.created_at),
             expires_at_seconds=expires_at,
             first_at=first_at(task),
         )

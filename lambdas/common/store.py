@@ -142,7 +142,12 @@ class TaskStore:
         if task.payload is not None:
             refused = self.apply(write)
             return refused if isinstance(refused, Refused) else None
-        keep = {"UpdateExpression": "REMOVE expiresAt", "ConditionExpression": "attribute_exists(PK)"}
+        condition = conjunction(transitions.PAYLOAD_THERE)
+        keep = {
+            "UpdateExpression": "REMOVE expiresAt",
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": names_in(condition),
+        }
         return self._with_payload(task, write, keep, token)
 
     def end(self, task: Task, write: Write, expires_at_seconds: int, token: str) -> Task | Refused:
@@ -181,7 +186,7 @@ class TaskStore:
     def record_stray(self, message_id: str, fields: Mapping[str, Value]) -> None:
         """Keep a message that is not ours, by its own id. Delivered again, it is left as it was written first."""
         item = {"PK": rows.stray_partition(message_id), "SK": rows.dead_letter_sort(0), **fields}
-        put = self._put(item, {"absent": "attribute_not_exists(#PK)"}, {})
+        put = self._put(item, transitions.STRAY_ABSENT, {})
         del put["ExpressionAttributeValues"]  # DynamoDB refuses an empty map of them
         self._guarded(lambda: self._client.put_item(**put))
 

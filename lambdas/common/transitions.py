@@ -49,6 +49,12 @@ ABSENT = {"absent_or_expired": "attribute_not_exists(#PK) OR #expiresAt < :nowSe
 RECORD_ABSENT = {"absent_or_older_life": "attribute_not_exists(#PK) OR #recordedAt < :createdAt"}
 """Condition of a dead-letter record: one older than the row belongs to an expired task of the same id."""
 
+STRAY_ABSENT = {"absent": "attribute_not_exists(#PK)"}
+"""Condition of the record of a stray message: delivered again, it is left as it was written first."""
+
+PAYLOAD_THERE = {"still_there": "attribute_exists(#PK)"}
+"""Condition on the long payload of a replay: a task whose payload has expired cannot be worked on again."""
+
 
 def _event(at: int, status: Status, generation: int, note: str | None = None) -> list[Value]:
     return [timeline_item(TimelineEntry(at, status, generation, note))]

@@ -189,12 +189,12 @@ class Actors:
 
     def _after_claim(self, state: State, actor: Actor, order: Order, row: Row | None) -> Actor:
         if row is not None:
-            return actor._replace(phase="work", read=held(row))
+            return actor._replace(phase="work", read=self._held(row, order))
         task = task_of(state.row) if state.row else None
         match self.rules.after_refused_claim(task, environment.claim_of(order)):
             case OwnWrite():
                 assert state.row
-                return actor._replace(phase="work", read=held(state.row))
+                return actor._replace(phase="work", read=self._held(state.row, order))
             case Bury(error):
                 assert state.row
                 bury = Order("bury", state.row, token=FRESH, now=order.now, note=error)
@@ -204,6 +204,13 @@ class Actors:
             case Defer(_, seconds):
                 return actor._replace(phase="end", hide=LEAVE if seconds is None else seconds)
         raise AssertionError("no rule")
+
+    def _held(self, row: Row, claim: Order) -> Row:
+        """The claimed row, and when the next attempt may be due at the earliest: after the claim at any rate.
+
+        Only where a wait can be shorter than a tick does that change anything.
+        """
+        return held(row) if self.bounds.backoff > 0 else held(row)._replace(due=max(0, claim.now + 1))
 
     def _work(self, state: State, actor: Actor) -> Iterator[Step]:
         """The work ends, in each way it can, and the worker writes how."""
@@ -219,9 +226,9 @@ class Actors:
         if last or self.bounds.permanent:
             yield Order("die", claimed)
         if not last:
-            yield Order("retry", claimed, until=self.bounds.backoff)
+            yield Order("retry", claimed, until=max(self.bounds.backoff, claimed.due))
             if self.bounds.parking:
-                yield Order("park", claimed, until=self.bounds.parked)
+                yield Order("park", claimed, until=max(self.bounds.parked, claimed.due))
 
     def _after_ending(self, state: State, actor: Actor, order: Order, row: Row | None) -> Actor:
         assert isinstance(order.read, Row)
@@ -233,7 +240,7 @@ class Actors:
             stale = self.rules.stale(task)
             seconds = LEAVE if stale.visibility_seconds is None else stale.visibility_seconds
             return actor._replace(phase="end", hide=ACKNOWLEDGE if stale.acknowledge else seconds)
-        hide = {"die": 0, "retry": order.until - order.now, "park": ACKNOWLEDGE}[order.name]
+        hide = {"die": 0, "retry": self.bounds.backoff, "park": ACKNOWLEDGE}[order.name]
         return actor._replace(phase="end", hide=hide)
 
     def _write(self, state: State, actor: Actor) -> Iterator[Step]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import socket
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,15 +24,30 @@ from botocore.compat import HTTPHeaders
 from botocore.exceptions import ConnectionClosedError
 from botocore.httpsession import URLLib3Session
 
-Fault = Literal["throttled", "server-error", "reset", "lost-ack", "hang", "crash-before", "crash-after"]
+Fault = Literal[
+    "throttled",
+    "server-error",
+    "reset",
+    "lost-ack",
+    "hang",
+    "late",
+    "crash-before",
+    "crash-after",
+    "stop-before",
+    "stop-after",
+]
 """`reset`: the connection breaks before the service hears of the call; `lost-ack`: after it has carried it out. `hang`:
-nobody answers, until the client's own time-out. A crash ends the whole process, before or after the call."""
+nobody answers, until the client's own time-out. `late`: the call is held up on its way, until the test releases it. A
+crash ends the whole process, before or after the call; a stop freezes it there (SIGSTOP), until somebody kills it."""
 
 ANSWERS: Mapping[str, tuple[int, str]] = {
     "throttled": (400, "ThrottlingException"),
     "server-error": (500, "InternalServerError"),
 }
 """Fault -> status and error code of the answer that the service seems to give."""
+HELD_POLL_SECONDS = 0.05
+REACHES: frozenset[Fault] = frozenset({"lost-ack", "crash-after", "stop-after"})
+"""Faults that come over a call once the service has carried it out."""
 EVERY_TRY = (1, 2, 3)
 """All tries that the SDK makes of one call, as lambdas/common/aws.py sets it."""
 
@@ -60,6 +77,8 @@ class Firing:
     call: int
     answer: int | None = None
     """HTTP status with which the service answered, before that answer was lost."""
+    pid: int = field(default_factory=os.getpid, compare=False)
+    """Of the process that it happened to, as that process knows itself."""
 
 
 class Ledger(Protocol):
@@ -70,6 +89,8 @@ class Ledger(Protocol):
         """One more call that the rule is about: its number."""
 
     def note(self, rule: Rule, firing: Firing) -> None: ...
+    def released(self, rule: Rule) -> bool:
+        """Whether calls that the rule holds may go on."""
 
 
 class Emitter(Protocol):
@@ -98,7 +119,16 @@ class Hook:
         if not due:
             return None
         rule, call = due[0]
+        if rule.fault == "late":
+            self._hold(rule, call)
+            return None
         return fire(rule.fault, request, lambda answer: self.ledger.note(rule, Firing(call, answer)))
+
+    def _hold(self, rule: Rule, call: int) -> None:
+        """Let the call go on only when it is released, or never."""
+        self.ledger.note(rule, Firing(call))
+        while not self.ledger.released(rule):
+            time.sleep(HELD_POLL_SECONDS)
 
 
 def fire(fault: Fault, request: AWSPreparedRequest, note: Callable[[int | None], None]) -> AWSResponse | None:
@@ -107,8 +137,9 @@ def fire(fault: Fault, request: AWSPreparedRequest, note: Callable[[int | None],
     Raises:
         ConnectionClosedError: as the SDK meets a broken connection.
     """
-    reaches = fault in ("lost-ack", "crash-after")
-    note(URLLib3Session().send(request).status_code if reaches else None)
+    note(URLLib3Session().send(request).status_code if fault in REACHES else None)
+    if fault.startswith("stop"):
+        os.kill(os.getpid(), signal.SIGSTOP)
     if fault.startswith("crash"):
         os._exit(1)
     if fault in ANSWERS:
@@ -152,6 +183,7 @@ class MemoryLedger:
     def __init__(self, *rules: Rule) -> None:
         self._rules = rules
         self._calls = {rule.name: 0 for rule in rules}
+        self._released: set[str] = set()
         self.fired: list[Firing] = []
 
     def rules(self) -> Sequence[Rule]:
@@ -163,6 +195,12 @@ class MemoryLedger:
 
     def note(self, rule: Rule, firing: Firing) -> None:
         self.fired.append(firing)
+
+    def released(self, rule: Rule) -> bool:
+        return rule.name in self._released
+
+    def release(self, rule: Rule) -> None:
+        self._released.add(rule.name)
 
 
 class TableLedger:
@@ -180,37 +218,60 @@ class TableLedger:
             ExpressionAttributeValues={":function": {"S": self._function}},
             ConsistentRead=True,
         )
-        return [Rule(**json.loads(item["rule"]["S"])) for item in found["Items"]]
+        return [Rule(**json.loads(item["rule"]["S"])) for item in found["Items"] if "rule" in item]
 
     def count(self, rule: Rule) -> int:
-        return int(self._add(rule, "ADD calls :one", {":one": {"N": "1"}})["calls"]["N"])
+        return self.tally(rule.name)
+
+    def tally(self, name: str) -> int:
+        """One more of `name`: its number."""
+        return int(self._add(name, "ADD calls :one", {":one": {"N": "1"}})["calls"]["N"])
+
+    def tallied(self, name: str) -> int:
+        found = self._client.get_item(TableName=self._table, Key=self._key(name), ConsistentRead=True)
+        return int(found["Item"]["calls"]["N"]) if "Item" in found else 0
 
     def note(self, rule: Rule, firing: Firing) -> None:
         entry = {"L": [{"S": json.dumps(asdict(firing))}]}
-        self._add(rule, "SET fired = list_append(fired, :entry)", {":entry": entry})
+        self._add(rule.name, "SET fired = list_append(fired, :entry)", {":entry": entry})
+
+    def released(self, rule: Rule) -> bool:
+        return self.tallied(_release_of(rule)) > 0
+
+    def release(self, rule: Rule) -> None:
+        self.tally(_release_of(rule))
 
     def write(self, rule: Rule) -> None:
-        item = {**self._key(rule), "rule": {"S": json.dumps(asdict(rule))}, "calls": {"N": "0"}, "fired": {"L": []}}
+        item = {
+            **self._key(rule.name),
+            "rule": {"S": json.dumps(asdict(rule))},
+            "calls": {"N": "0"},
+            "fired": {"L": []},
+        }
         self._client.put_item(TableName=self._table, Item=item)
 
     def fired(self, rule: Rule) -> list[Firing]:
-        item = self._client.get_item(TableName=self._table, Key=self._key(rule), ConsistentRead=True)["Item"]
+        item = self._client.get_item(TableName=self._table, Key=self._key(rule.name), ConsistentRead=True)["Item"]
         return [Firing(**json.loads(entry["S"])) for entry in item["fired"]["L"]]
 
     def forget(self, rule: Rule) -> None:
-        self._client.delete_item(TableName=self._table, Key=self._key(rule))
+        self._client.delete_item(TableName=self._table, Key=self._key(rule.name))
 
-    def _add(self, rule: Rule, expression: str, values: Mapping[str, Any]) -> Any:
+    def _add(self, name: str, expression: str, values: Mapping[str, Any]) -> Any:
         return self._client.update_item(
             TableName=self._table,
-            Key=self._key(rule),
+            Key=self._key(name),
             UpdateExpression=expression,
             ExpressionAttributeValues=values,
             ReturnValues="ALL_NEW",
         )["Attributes"]
 
-    def _key(self, rule: Rule) -> dict[str, Any]:
-        return {"function": {"S": self._function}, "name": {"S": rule.name}}
+    def _key(self, name: str) -> dict[str, Any]:
+        return {"function": {"S": self._function}, "name": {"S": name}}
+
+
+def _release_of(rule: Rule) -> str:
+    return f"{rule.name} released"
 
 
 def ledger_of(order: Mapping[str, str], variables: Mapping[str, str]) -> TableLedger:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.fault_hook import Rule, TableLedger
+from tests.support.fault_hook import REACHES, Firing, Rule, TableLedger
 from tests.support.stack import DeployedStack
 from tests.support.swapped import Version, deployed, swapped
 from tests.support.waiting import eventually
@@ -22,6 +22,9 @@ MODULES = (
     "tests/support/faulty_handler.py",
 )
 """What a package gets on top."""
+OUTSIDE = "outside"
+"""A kind of task that only these functions know (tests/support/outside_kind.py)."""
+KINDS = {f"lambdas/process_task/kinds/{OUTSIDE}.py": "tests/support/outside_kind.py"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Faults:
     @contextmanager
     def on(self, function: str, *rules: Rule) -> Iterator[None]:
         """`rules` hold inside; at the end each of them must have fired at each of its calls."""
-        ledger = TableLedger(self.stack.dynamodb, self.table, self.stack.outputs["functions"][function])
+        ledger = self._ledger(function)
         for rule in rules:
             ledger.write(rule)
         try:
@@ -43,11 +46,29 @@ class Faults:
                 self._check(ledger, rule)
         finally:
             for rule in rules:
+                if rule.fault == "late":
+                    ledger.release(rule)
                 ledger.forget(rule)
+
+    def firing(self, function: str, rule: Rule) -> Firing:
+        """The first firing of a rule, as soon as it happens."""
+        ledger = self._ledger(function)
+        return eventually(lambda: ledger.fired(rule))[0]
+
+    def release(self, function: str, rule: Rule) -> None:
+        """Let a call go on that a rule holds up (`late`)."""
+        self._ledger(function).release(rule)
+
+    def outside(self) -> TableLedger:
+        """The system outside that the kind OUTSIDE calls."""
+        return TableLedger(self.stack.dynamodb, self.table, OUTSIDE)
+
+    def _ledger(self, function: str) -> TableLedger:
+        return TableLedger(self.stack.dynamodb, self.table, self.stack.outputs["functions"][function])
 
     def _check(self, ledger: TableLedger, rule: Rule) -> None:
         fired = eventually(lambda: ledger.fired(rule), lambda fired: [one.call for one in fired] == list(rule.calls))
-        if rule.fault in ("lost-ack", "crash-after"):
+        if rule.fault in REACHES:
             # The first one was carried out: what got lost is the acknowledgement, not a refusal.
             assert fired[0].answer == 200, f"{rule} lost another answer: {fired}"
 
@@ -69,7 +90,38 @@ def functions(stack: DeployedStack, **settings: Mapping[str, str]) -> Iterator[F
 
 def _hooked(faults: Faults, before: Version, more: Mapping[str, str]) -> Version:
     order = json.dumps({"table": faults.table, "function": before.name, "handler": before.handler})
-    return before.wrapped(faults.stack, HANDLER, {name: name for name in MODULES}, **more, FAULTS=order)
+    return before.wrapped(faults.stack, HANDLER, {name: name for name in MODULES} | KINDS, **more, FAULTS=order)
+
+
+@contextmanager
+def configured(stack: DeployedStack, function: str, **changes: Any) -> Iterator[None]:
+    """A function (logical id) with another configuration; `Variables` are added to those that it has."""
+    functions, name = stack.aws("lambda"), stack.outputs["functions"][function]
+    found = functions.get_function_configuration(FunctionName=name)
+    variables = found["Environment"]["Variables"]
+    more = changes.pop("Variables", {})
+    before = {"Environment": {"Variables": variables}, **{key: found[key] for key in changes}}
+    during = {"Environment": {"Variables": {**variables, **more}}, **changes}
+    try:
+        _configure(functions, name, during)
+        yield
+    finally:
+        _configure(functions, name, before)
+
+
+def _configure(functions: Any, name: str, configuration: Mapping[str, Any]) -> None:
+    functions.update_function_configuration(FunctionName=name, **configuration)
+    status = "LastUpdateStatus"
+    eventually(lambda: functions.get_function_configuration(FunctionName=name)[status], lambda now: now == "Successful")
+
+
+@contextmanager
+def clocks(stack: DeployedStack, **seconds: int) -> Iterator[None]:
+    """Functions that obey orders (logical id = seconds) whose clocks are ahead by so much, or behind."""
+    with ExitStack() as every:
+        for function, skew in seconds.items():
+            every.enter_context(configured(stack, function, Variables={"CLOCK_SKEW_SECONDS": str(skew)}))
+        yield
 
 
 @contextmanager

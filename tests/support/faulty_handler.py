@@ -1,6 +1,7 @@
 """Stands in for the handler of a function in a test stack: the function's SDK clients obey the rules for faults.
 
-FAULTS is JSON: `table` holds the rules, `function` names the one whose rules count, `handler` is the real one.
+FAULTS is JSON: `table` holds the rules, `function` names the one whose rules count, `handler` is the real one. With
+CLOCK_SKEW_SECONDS, or `clockSkewSeconds` in an event, the function's clock is wrong by so much.
 """
 
 from __future__ import annotations
@@ -9,23 +10,43 @@ import importlib
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import boto3
 
+from lambdas.common import aws
 from tests.support.fault_hook import install, ledger_of
 
 Handler = Callable[[Any, Any], Any]
 
 
+@dataclass
+class WrongClock:
+    """Ahead of the right one by so many seconds; behind it when they are negative."""
+
+    right: Callable[[], int]
+    seconds: int
+
+    def __call__(self) -> int:
+        return self.right() + self.seconds * 1000
+
+
 def hooked(variables: Mapping[str, str]) -> Handler:
-    """The real handler, imported after its future clients are hooked."""
+    """The real handler, imported after its future clients are hooked and its clock is set wrong."""
     order = json.loads(variables["FAULTS"])
     boto3.setup_default_session()
     assert boto3.DEFAULT_SESSION is not None
     install(boto3.DEFAULT_SESSION.events, ledger_of(order, variables))
+    skew = int(variables.get("CLOCK_SKEW_SECONDS", "0"))
+    aws.now_ms = clock = WrongClock(aws.now_ms, skew)
     module, _, name = order["handler"].rpartition(".")
-    handler: Handler = getattr(importlib.import_module(module), name)
+    real: Handler = getattr(importlib.import_module(module), name)
+
+    def handler(event: Any, context: Any) -> Any:
+        clock.seconds = event.get("clockSkewSeconds", skew)
+        return real(event, context)
+
     return handler
 
 

@@ -54,6 +54,7 @@ KEPT = {
     "one fault of any kind": Bounds(faults=1),
     "one fault of any kind, sweeper off": replace(SWEEPER_OFF, faults=1),
     "one fault, three attempts, sweeper off": replace(SWEEPER_OFF, faults=1, attempts=3),
+    "one fault, due again at once": Bounds(faults=1, backoff=0),
     "one fault, cancel and replay at every step": Bounds(faults=1, attempts=1, cancels=1, replays=1, parking=False),
     "one fault, replay, sweeper off": replace(SWEEPER_OFF, faults=1, attempts=1, replays=1),
     "one fault, the task submitted twice": Bounds(faults=1, attempts=1, resubmits=1, parking=False),

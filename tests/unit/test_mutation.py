@@ -1,0 +1,218 @@
+"""Every term of every condition comes from one place, and is killed by the tests that are named for it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bootstrap.paths import ROOT
+from lambdas.common import transitions
+from lambdas.common.store import Refused
+from lambdas.common.task import Task
+from tests.model.mutants import terms as terms_of_the_model
+from tests.model.rules import WRITES
+from tests.mutation import page
+from tests.mutation.judge import BROKEN, FAILED, PASSED, Trial, Verdict, is_named
+from tests.mutation.registry import Term, constants, dropped, makers, terms
+from tests.support.dynamodb import FakeDynamoDB, task_store
+from tests.support.tasks import NOW, a_task, planted, processing
+
+TERM = Term("claim", "attempts_left", "#attempts < #maxAttempts")
+BLIND = "tests/unit/test_retry.py::test_retry_after_carries_its_words_and_its_seconds"
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.mutation", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+# The terms. -----------------------------------------------------------------------------------------------------------
+
+SOURCES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in (ROOT / "lambdas").rglob("*.py")}
+STORE, TRANSITIONS = "lambdas/common/store.py", "lambdas/common/transitions.py"
+
+
+def everywhere() -> Iterator[tuple[str, ast.AST]]:
+    return ((file, node) for file, tree in SOURCES.items() for node in ast.walk(tree))
+
+
+def test_what_is_sent_as_a_condition_is_a_conjunction_of_named_terms_or_that_of_an_effect() -> None:
+    """An effect's condition is of the kind's own table, and its author's."""
+    sent = {
+        (file, ast.unparse(value))
+        for file, node in everywhere()
+        if isinstance(node, ast.Dict)
+        for key, value in zip(node.keys, node.values, strict=True)
+        if isinstance(key, ast.Constant) and key.value == "ConditionExpression"
+    }
+    assert sent == {(STORE, "condition"), (STORE, "effect.condition")}
+    spelled = [file for file, node in everywhere() if isinstance(node, ast.Constant) and _spells_it(node.value)]
+    assert set(spelled) == {STORE}
+    assert not [file for file, node in everywhere() if isinstance(node, ast.keyword) and _spells_it(node.arg)]
+    made = {
+        (file, ast.unparse(node.value.func) if isinstance(node.value, ast.Call) else ast.unparse(node.value))
+        for file, node in everywhere()
+        if isinstance(node, ast.Assign) and "condition" in map(ast.unparse, node.targets)
+    }
+    assert made == {(STORE, "conjunction")}
+
+
+def _spells_it(text: object) -> bool:
+    return isinstance(text, str) and "ConditionExpression" in text and "KeyConditionExpression" not in text
+
+
+def test_every_named_term_stands_in_transitions() -> None:
+    calls = [(file, node) for file, node in everywhere() if isinstance(node, ast.Call)]
+    joined = {(file, ast.unparse(node.args[0])) for file, node in calls if ast.unparse(node.func) == "conjunction"}
+    put = {ast.unparse(node.args[1]) for _, node in calls if ast.unparse(node.func) == "self._put"}
+    used = {f"transitions.{name.upper()}" for name in constants()}
+    assert joined - {(STORE, text) for text in used} == {(STORE, "conditions"), (STORE, "write.conditions")}
+    assert put | {text for _, text in joined if text in used} == used
+    naming = {file for file, node in everywhere() if isinstance(node, ast.keyword) and node.arg == "conditions"}
+    assert naming == {TRANSITIONS}
+    writing = {file for file, node in calls if ast.unparse(node.func).split(".")[-1] == "Write"}
+    assert writing == {TRANSITIONS}
+
+
+def test_the_registry_has_every_write_and_every_term_that_the_model_has() -> None:
+    assert set(makers()) == set(WRITES)
+    found = {(term.write, term.name, term.text) for term in terms()}
+    assert set(terms_of_the_model()) <= found
+    assert {write for write, _, _ in found} == {*WRITES, *constants()}
+
+
+def test_a_term_is_dropped_in_its_own_write_alone_and_only_for_a_while() -> None:
+    """A park is made from a retry, and has a term of the same name."""
+    store = task_store(FakeDynamoDB())
+    row = planted(store, processing())
+    other = replace(row, generation=2)
+    retry, park = transitions.retry(other, NOW, "Oops", NOW), transitions.park(other, NOW, "Oops", NOW)
+    (term,) = [term for term in terms() if str(term) == "retry.same_generation"]
+    assert store.apply(retry) == Refused(row)
+    with dropped(term):
+        assert store.apply(park) == Refused(row)
+        assert isinstance(store.apply(retry), Task)
+    second = planted(store, processing(task_id="task-2"))
+    assert store.apply(transitions.retry(replace(second, generation=2), NOW, "Oops", NOW)) == Refused(second)
+
+
+def test_a_condition_of_one_term_always_holds_when_that_is_dropped() -> None:
+    store = task_store(FakeDynamoDB())
+    row = planted(store, a_task())
+    (absent,) = [term for term in terms() if term.write == "absent"]
+    with dropped(absent):
+        planted(store, a_task(token="another"))
+    assert store.create(a_task(token="a third"), "{}", 1) != row
+
+
+# The judgement. -------------------------------------------------------------------------------------------------------
+
+JUDGED = {
+    "killed": ((Trial("a", PASSED, FAILED),), (), True, []),
+    "killed by one and not by another": (
+        (Trial("a", PASSED, FAILED), Trial("b", PASSED, PASSED)),
+        (),
+        True,
+        ["b passed though the term was dropped"],
+    ),
+    "not seen": ((Trial("a", PASSED, PASSED),), (), False, ["a passed though the term was dropped"]),
+    "failing anyhow": ((Trial("a", FAILED, FAILED),), (), False, ["a failed though nothing was dropped"]),
+    "without a verdict when it is dropped": (
+        (Trial("a", PASSED, BROKEN),),
+        (),
+        False,
+        ["a broken though the term was dropped"],
+    ),
+    "without a verdict": ((Trial("a", BROKEN, FAILED),), (), False, ["a broken though nothing was dropped"]),
+    "not there": ((), ("a",), False, ["there is no test a"]),
+    "not named": ((), (), False, ["no test is named for it"]),
+}
+
+
+@pytest.mark.parametrize(("trials", "missing", "killed", "problems"), JUDGED.values(), ids=JUDGED.keys())
+def test_a_term_is_killed_only_by_a_test_that_passes_with_it_and_fails_without(
+    trials: tuple[Trial, ...], missing: tuple[str, ...], killed: bool, problems: list[str]
+) -> None:
+    verdict = Verdict(TERM, trials, missing)
+    assert verdict.killed == killed
+    assert verdict.problems == [f"claim.attempts_left: {problem}" for problem in problems]
+
+
+@pytest.mark.parametrize(
+    ("node", "test", "named"),
+    [
+        ("a.py::test_x", "a.py::test_x", True),
+        ("a.py::test_x[1]", "a.py::test_x", True),
+        ("a.py::test_x[1 - 2]", "a.py::test_x[1 - ", True),
+        ("a.py::test_xy", "a.py::test_x", False),
+        ("a.py::test_x[2]", "a.py::test_x[1", False),
+    ],
+)
+def test_a_name_means_one_test_or_its_rows(node: str, test: str, named: bool) -> None:
+    assert is_named(node, test) == named
+
+
+def test_each_term_of_the_deployed_code_is_killed_by_each_test_that_is_named_for_it(tmp_path: Path) -> None:
+    shown = (ROOT / "docs" / "proof.md").read_text()
+    anew = tmp_path / "proof.md"
+    anew.write_text(shown)
+    ended = run("--write", str(anew))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    count = len(list(terms()))
+    assert f"{count} of {count} dropped terms killed by " in ended.stdout
+    assert anew.read_text() == shown, "type: .venv/bin/python -m tests.mutation --write docs/proof.md"
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        (BLIND, "claim.attempts_left SURVIVED by 0 of 1 test runs"),
+        ("tests/unit/test_retry.py::test_that_is_not_there", "there is no test tests/unit/test_retry.py::test_that_is"),
+        ("tests/unit/test_that_is_not_there.py::test_x", "there is no test tests/unit/test_that_is_not_there.py"),
+    ],
+)
+def test_a_test_that_does_not_look_lets_the_term_survive_and_the_run_fail(test: str, said: str) -> None:
+    ended = run("--term", "claim.attempts_left", "--by", test)
+    assert ended.returncode == 1
+    assert said in " ".join(ended.stdout.split())
+
+
+def test_a_term_that_is_not_there_is_not_taken_for_one_that_was_killed() -> None:
+    ended = run("--term", "claim.no_such_term")
+    assert ended.returncode == 1
+    assert "no such term: claim.no_such_term" in ended.stderr
+
+
+# The table. -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_names_term_tests_and_what_the_model_finds() -> None:
+    trials = (
+        Trial("tests/unit/test_a.py::test_it_is_seen[1]", PASSED, FAILED),
+        Trial("tests/unit/test_a.py::test_it_is_seen[2]", PASSED, FAILED),
+        Trial("tests/unit/test_b.py::test_it_is_not", PASSED, PASSED),
+    )
+    table = page.markdown([Verdict(TERM, trials, ()), Verdict(TERM, (), ())], {str(TERM): "I4 too many"})
+    assert table.splitlines()[2:] == [
+        "| `claim.attempts_left` | `test_a`: it is seen (2 rows) | I4 too many |",
+        "| `claim.attempts_left` | **nothing** | I4 too many |",
+        "",
+        "1 of 2 dropped terms killed by 3 tests, score 50%.",
+    ]
+
+
+def test_the_table_takes_the_place_of_the_one_before() -> None:
+    before = f"head\n{page.BEGIN}\nold\n{page.END}\ntail\n"
+    assert page.put_between_marks(before, "new") == f"head\n{page.BEGIN}\nnew\n{page.END}\ntail\n"
+    with pytest.raises(ValueError, match="unpack"):
+        page.put_between_marks("no marks", "new")
+
+
+def test_what_the_model_finds_is_recorded_for_each_term_that_it_has() -> None:
+    assert set(page.recorded()) == {f"{write}.{term}" for write, term, _ in terms_of_the_model()}
