@@ -29,14 +29,8 @@ class Workers:
 
     @classmethod
     def at(cls, server: int | None, endpoint_url: str) -> Workers:
-        """`server` is None for a container, which is found by its port on this machine."""
-        if server is not None:
-            return cls(server)
-        port = endpoint_url.rsplit(":", 1)[1]
-        found = _docker("ps", "--quiet", "--no-trunc", "--filter", f"publish={port}").split()
-        if len(found) != 1:
-            raise BootstrapError(f"{len(found)} containers serve port {port}, not one.", "Look at `docker ps`.")
-        return cls(None, found[0])
+        """`server` is None for a container."""
+        return cls(None, container_at(endpoint_url)) if server is None else cls(server)
 
     def of(self, function_name: str) -> list[int]:
         """Busy or idle, each by the number that the process itself knows."""
@@ -66,6 +60,19 @@ class Workers:
     def _inside(self, command: str) -> str:
         assert self.container is not None
         return _docker("exec", self.container, "sh", "-c", command)
+
+
+def container_at(endpoint_url: str) -> str:
+    """The id of the container that serves this port of this machine.
+
+    Raises:
+        BootstrapError: there is none.
+    """
+    port = endpoint_url.rsplit(":", 1)[1]
+    found = _docker("ps", "--quiet", "--no-trunc", "--filter", f"publish={port}").split()
+    if len(found) != 1:
+        raise BootstrapError(f"{len(found)} containers serve port {port}, not one.", "Look at `docker ps`.")
+    return found[0]
 
 
 def _environment(pid: int) -> list[str]:
