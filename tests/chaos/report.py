@@ -60,7 +60,7 @@ def made(asked: Any, plan: Plan, run: Run, facts: Facts, found: Sequence[Breach]
         "recovery_all_ms": _percentiles([ms for times in verdict.recoveries(facts).values() for ms in times]),
         "attempts": sum(_attempts(facts).values()),
         "work_begun": sum(map(len, starts.values())),
-        "receives": _receives(facts),
+        "receives": _deliveries(facts).total(),
         "attempts_per_task": _histogram(_attempts(facts).values()),
         "receives_per_task": _histogram(_deliveries(facts).values()),
         "outside_effects": {
@@ -106,10 +106,6 @@ def _deliveries(facts: Facts) -> Counter[str]:
     return Counter(
         line["task"] for line in facts.lines if line["event"] == "delivery" and line["function"] == "ProcessTask"
     )
-
-
-def _receives(facts: Facts) -> int:
-    return sum(number for one, number in _deliveries(facts).items() if one.startswith("chaos-"))
 
 
 def _histogram(values: Any) -> dict[str, int]:

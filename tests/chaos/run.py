@@ -121,7 +121,7 @@ class Run:
             letters=letters,
             effects={name: n for name, n in self._effects().items() if name.startswith("chaos-")},
             cancels=frozenset(self._cancels),
-            lines=list(self.journal.read()),
+            lines=[line for line in self.journal.read() if not line.get("task", "").startswith("calm-")],
             messages_left=sum(self._depths()),
             others=sorted(set(chaos) - submitted),
             live=self._live,
