@@ -117,14 +117,14 @@ class Conforms(RuleBasedStateMachine):
 
     @rule(plan=PLANS)
     @precondition(lambda self: self.state.row and self.state.row.status == "SUBMITTED")
-    @precondition(lambda self: self.few_sends() and not self.a_put_is_on_its_way())
+    @precondition(lambda self: self.few_sends())
     def is_submitted_again_much_later(self, plan: Plan) -> None:
         """So late that it sends again."""
         self.time_passes(BOUNDS.resubmit_after + 1)
         self.is_submitted_again(plan, True)
 
     @rule(plan=PLANS, same_body=OFTEN)
-    @precondition(lambda self: self.few_sends() and not self.a_put_is_on_its_way())
+    @precondition(lambda self: self.few_sends())
     def is_submitted_again(self, plan: Plan, same_body: bool) -> None:
         if same_body or not self.state.row:
             self.submits(replace(plan, stop_at=None))
@@ -240,10 +240,6 @@ class Conforms(RuleBasedStateMachine):
 
     def few_sends(self) -> bool:
         return not self.state.row or self.state.row.sends < MOST_SENDS
-
-    def a_put_is_on_its_way(self) -> bool:
-        """A submit that finds the task there goes by the time of its own beginning, the model's by that of its put."""
-        return any((actor.role, actor.phase) == ("submit", "write") for actor in self.state.actors)
 
     def visible_messages(self) -> bool:
         return any(not entry.hidden for entry in self.state.entries)

@@ -348,9 +348,10 @@ class Actors:
             return actor._replace(phase="send", generation=1, number=self.bounds.messages)
         existing = state.row
         assert isinstance(existing, Row)
-        silent = max(existing.sent, existing.lease, existing.due) + self.bounds.resubmit_after < 0
+        # As `submit` does, by the moment at which it began: it may have waited since.
+        silent = max(existing.sent, existing.lease, existing.due) + self.bounds.resubmit_after < order.now
         if existing.status == "SUBMITTED" and existing.index_class != "S" and silent:
-            return actor._replace(phase="write", order=Order("mark_sent", existing))
+            return actor._replace(phase="write", order=Order("mark_sent", existing, now=order.now))
         return None
 
     def _wished(self, state: State, actor: Actor) -> Step:

@@ -11,7 +11,7 @@ from lambdas.common.task import Task
 from tests.model.actors import Actors, Step
 from tests.model.explore import System
 from tests.model.rules import LOST_ANSWER, Bounds
-from tests.model.state import FRESH, NOW, Actor, Entry, Left, Row, State, _Names, row_of
+from tests.model.state import FRESH, NOW, Actor, Entry, Left, Names, Row, State, row_of
 
 NOTHING_LEFT = Left(0, 0, 0, 0)
 ONE_FAULT = Left(1, 0, 0, 0)
@@ -67,7 +67,7 @@ def renamed(state: State, changes: dict[int, int]) -> State:
     """The state with some of its numbers replaced, entries in order, actors in theirs."""
     if not changes:
         return state._replace(entries=tuple(sorted(state.entries)))
-    names = _Names(_Changed(changes), _Changed(changes))
+    names = Names(_Changed(changes), _Changed(changes))
     return State(
         names.row(state.row),
         state.ghost._replace(handed_back=names.set(state.ghost.handed_back)),

@@ -260,7 +260,7 @@ def canonical(state: State) -> State:
     tokens, messages = _numbered(token_names), _numbered(message_names)
     if not tokens and not messages:
         return State(row, ghost, entries, actors, zombies, left)
-    names = _Names(tokens, messages)
+    names = Names(tokens, messages)
     return State(
         names.row(row),
         ghost._replace(handed_back=names.set(ghost.handed_back)) if ghost.handed_back else ghost,
@@ -321,7 +321,7 @@ def _named(
     return tokens, messages
 
 
-class _Names:
+class Names:
     """Old numbers to new ones; an empty mapping changes nothing."""
 
     def __init__(self, tokens: dict[int, int], messages: dict[int, int]) -> None:
