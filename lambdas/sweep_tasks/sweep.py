@@ -15,9 +15,9 @@ from lambdas.common.transitions import Write
 PAGE_SIZE = 100
 PAGES_PER_SHARD = 25
 """Bound of one run: so many pages of a shard are looked at, and the next run goes on behind them."""
-RECORD_DEAD_AFTER_MS = 15 * 60_000
-"""A dead task waits so long for its message to pass through the dead-letter queue before it is recorded without; less
-where a message counts as lost sooner."""
+RECORD_DEAD_AFTER_MS = (15_000, 15 * 60_000)
+"""A dead task waits for its message to pass through the dead-letter queue, as long as it takes for a message to count as
+lost, but within these bounds; then it is recorded without."""
 
 
 class Store(Protocol):
@@ -112,6 +112,10 @@ class Sweeper:
             healed.failed += 1
             self.complain(task, error)
 
+    def _record_after_ms(self) -> int:
+        least, most = RECORD_DEAD_AFTER_MS
+        return max(least, min(most, self.resend_after_ms))
+
     def _heal(self, task: Task, healed: Healed, consumption: Consumption) -> None:
         healed.examined += 1
         now = self.now()
@@ -123,7 +127,7 @@ class Sweeper:
             case IndexClass.OPEN:
                 due_at = resend_due_at(task, self.resend_after_ms, consumption)
                 healed.resent += due_at is not None and due_at < now and self._send(task, now)
-            case IndexClass.DEAD if task.updated_at + min(self.resend_after_ms, RECORD_DEAD_AFTER_MS) < now:
+            case IndexClass.DEAD if task.updated_at + self._record_after_ms() < now:
                 recorded = self.recorder.record(task, task.message_id or "none", 0, None)
                 healed.recorded += isinstance(recorded, Task)
 
