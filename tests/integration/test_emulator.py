@@ -18,13 +18,14 @@ from lambdas.common.task import TERMINAL, Status
 from scripts.ledger import Ledger
 from tests.conftest import BACKENDS, TESTS, local_aws
 from tests.integration.test_effects import balance
-from tests.integration.test_pipeline import queues_are_empty
+from tests.integration.test_pipeline import queues_are_empty, sweep
 from tests.support import faulty, workers
 from tests.support import stack as stacks
 from tests.support.stack import FAST, DeployedStack, bootstrap, new_id
 from tests.support.waiting import eventually
 
-SETTINGS = {**FAST, "PROCESS_TIMEOUT_SECONDS": "4"}
+SETTINGS = {**FAST, "PROCESS_TIMEOUT_SECONDS": "4", "RESEND_AFTER_SECONDS": "5"}
+"""A submit whose worker is replaced between row and message is for the sweeper to heal, and within the test."""
 COMES_BACK_SECONDS = 3
 ACCEPTED = 50
 
@@ -46,6 +47,11 @@ def up(stack: DeployedStack, **changes: str) -> DeployedStack:
     done = bootstrap(stack.folder, "up", **{**SETTINGS, **where, **changes})
     assert done.returncode == 0, done.stderr
     return DeployedStack(stacks.outputs_of(stack.folder), stack.folder)
+
+
+def swept(stack: DeployedStack, accepted: list[str]) -> Ledger:
+    sweep(stack)
+    return Ledger.read(stack.store, accepted)
 
 
 # A deploy. ------------------------------------------------------------------------------------------------------------
@@ -75,7 +81,7 @@ def test_a_deploy_in_the_middle_of_a_run_loses_no_task_and_does_none_twice(own: 
             over.set()
         for one in running:
             one.result()
-        ledger = eventually(lambda: Ledger.read(own.store, accepted), Ledger.at_rest, seconds=120)
+        ledger = eventually(lambda: swept(own, accepted), Ledger.at_rest, seconds=120)
 
     assert (variables()["LOG_LEVEL"], variables()["BATCH_THREADS"]) == ("DEBUG", "5")
     # Tasks of both deployments were on their way: each kept the attempts it was submitted with.
@@ -141,7 +147,7 @@ def test_a_local_aws_killed_in_the_middle_goes_on_with_what_it_had_saved_and_wha
 
     with faulty.visibility(own, "queue_url", COMES_BACK_SECONDS):
         ledger = eventually(
-            lambda: Ledger.read(own.store, saved + lost),
+            lambda: swept(own, saved + lost),
             lambda ledger: not ledger.open() and len(ledger.tasks) >= len(saved),
             seconds=120,
         )
