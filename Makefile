@@ -15,7 +15,7 @@ include .env
 export
 endif
 
-.PHONY: help up demo test logs status down test-unit test-integration load redrive sweep pause resume model chaos destroy outputs check fmt clean lock deploy-aws localstack-image doctor
+.PHONY: help up demo test logs status down test-unit test-integration load redrive sweep pause resume model chaos cost destroy outputs check fmt clean lock plan-aws deploy-aws drift-aws destroy-aws localstack-image doctor
 
 ##@ Every day
 up: $(RUN) ## start a local AWS and deploy to it (TARGET=embedded or localstack)
@@ -32,8 +32,14 @@ down: $(RUN) ## stop the local AWS, keep its data
 	@$(PY) -m bootstrap down
 
 ##@ AWS
-deploy-aws: $(RUN) ## show account, region and plan, ask, deploy (AWS_PROFILE= AWS_REGION= STAGE= YES=1)
-	@$(PY) -m bootstrap deploy-aws $(if $(YES),--yes)
+plan-aws: $(RUN) ## show account, region and what deploy-aws would change (AWS_PROFILE= AWS_REGION= STAGE=)
+	@$(PY) -m bootstrap plan-aws
+deploy-aws: $(RUN) ## show account, region and plan, ask, deploy (YES=1; REPLACE=names of tables or queues that may go)
+	@$(PY) -m bootstrap deploy-aws $(if $(YES),--yes) $(if $(REPLACE),--replace $(REPLACE))
+drift-aws: $(RUN) ## compare what is deployed with what is there, property by property
+	@$(PY) -m bootstrap drift-aws
+destroy-aws: $(RUN) ## delete the app stack (YES=1); the data only with DATA=delete (CONFIRM=stage)
+	@$(PY) -m bootstrap destroy-aws $(if $(YES),--yes) $(if $(DATA),--data $(DATA)) $(if $(CONFIRM),--confirm $(CONFIRM))
 
 ##@ More
 test-unit: $(DEV) ## only the tests that need nothing running
@@ -55,16 +61,20 @@ model: $(DEV) ## explore every state in large bounds, then drop each term of eac
 	@$(PY) -m tests.mutation
 chaos: $(DEV) ## many tasks while everything breaks, each accounted for (COUNT=2000 SEED= CONCURRENCY= INTENSITY=)
 	@$(PY) -m tests.chaos
+cost: $(RUN) ## what a month on AWS would cost, counted here (TASKS_PER_MONTH=1000000 FAILURE_RATE=0.3 REGION=eu-west-1)
+	@$(PY) -m scripts.cost $(if $(TASKS_PER_MONTH),--tasks-per-month $(TASKS_PER_MONTH)) $(if $(FAILURE_RATE),--failure-rate $(FAILURE_RATE)) $(if $(REGION),--region $(REGION))
 outputs: $(RUN) ## API URL, key, table, queues
 	@$(PY) -m bootstrap outputs
 destroy: $(RUN) ## delete both stacks from the local AWS, data included
 	@$(PY) -m bootstrap destroy
-check: $(DEV) ## what CI checks: lint, format, types, templates, compose file
+check: $(DEV) ## what CI checks: lint, format, types, templates, policies, secrets, compose file
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@$(PY) -m mypy --config-file docker/localstack/plugin/pyproject.toml docker/localstack/plugin/src
 	@.venv/bin/cfn-lint bootstrap/storage.yaml bootstrap/app.yaml
+	@$(PY) -m bootstrap preflight
+	@$(PY) -m scripts.security
 	@.venv/bin/actionlint
 	@if docker compose version >/dev/null 2>&1; then docker compose config --quiet; else echo "docker compose is not here: docker-compose.yml not checked"; fi
 fmt: $(DEV) ## format the code and fix what can be fixed

@@ -9,11 +9,12 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from bootstrap import aws_account, console, emulators, operate, settings, state, status
+from bootstrap import aws, aws_account, console, emulators, operate, settings, state, status
 from bootstrap.deploy import Deployment, NotApproved
 from bootstrap.errors import BootstrapError
 from bootstrap.paths import local_dir
@@ -36,19 +37,51 @@ def up(args: argparse.Namespace) -> None:
 def deploy_aws(args: argparse.Namespace) -> None:
     """show account, region and plan, ask, deploy to AWS"""
     started = time.monotonic()
-    values = settings.read(os.environ, args.set)
+    deployment = _in_the_account(args)
+    approve = aws_account.approval(args.yes, _names(args.replace), deployment.again)
+    _deploy(replace(deployment, approve=approve), started)
+
+
+def plan_aws(args: argparse.Namespace) -> None:
+    """show what deploy-aws would change; changes nothing"""
+    aws.plan(_in_the_account(args))
+
+
+def drift_aws(args: argparse.Namespace) -> int:
+    """compare what is deployed on AWS with what is there"""
+    return aws.drift(_in_the_account(args))
+
+
+def destroy_aws(args: argparse.Namespace) -> None:
+    """delete the app stack from AWS; with --data delete the storage stack, too"""
+    aws.destroy(_in_the_account(args), args.data == "delete", args.yes, args.confirm)
+
+
+def _in_the_account(args: argparse.Namespace) -> Deployment:
+    """Who acts, in which account and region, is said first; what is no account is refused."""
+    values = settings.read(os.environ, getattr(args, "set", None))
     place = aws_account.place(os.environ)
-    aws_account.introduce(place)
-    _deploy(Deployment(place, values, aws_account.approval(args.yes)), started)
+    aws_account.check_keys()
+    aws_account.check_account(aws_account.introduce(place))
+    return Deployment(place, values)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _deploy(deployment: Deployment, started: float) -> None:
+    with console.step("Packages"):
+        console.detail(f"{len(deployment.packages)} built")
     with console.step(f"Storage ({deployment.storage.name})"):
         changed = deployment.deploy_storage()
-    with console.step("Packages"):
+    with console.step("Upload"):
         packages = deployment.upload_packages()
     with console.step(f"App ({deployment.app.name})"):
         changed = deployment.deploy_app(packages) or changed
+    if deployment.to_settle():
+        with console.step(f"Storage again, for the new app ({deployment.storage.name})"):
+            changed = deployment.settle_storage() or changed
     outputs = deployment.outputs(with_key=False)
     console.say(
         f"{'Ready' if changed else 'Nothing to do: all is as deployed'} after {time.monotonic() - started:.1f} s."
@@ -58,8 +91,8 @@ def _deploy(deployment: Deployment, started: float) -> None:
     if operate.is_paused(deployment):
         resume = operate.command("resume", deployment)
         console.say(f"The work is {operate.PAUSED}, as before. Type `{resume}` to go on.", "yellow")
-    command = "make outputs" if deployment.place.target.local else "python -m bootstrap outputs --target aws --with-key"
-    console.say(f"`{command}` shows the API key.")
+    of_account = deployment.typed(".venv/bin/python -m bootstrap outputs --target aws --with-key")
+    console.say(f"`{'make outputs' if deployment.place.target.local else of_account}` shows the API key.")
 
 
 def _tell_where_the_url_changed(outputs: Mapping[str, Any]) -> None:
@@ -92,6 +125,7 @@ def app(args: argparse.Namespace) -> None:
         deployment = _here(args)
         with console.step(f"App ({deployment.app.name})"):
             deployment.deploy_app(deployment.upload_packages())
+            deployment.settle_storage()
 
 
 def down(args: argparse.Namespace) -> None:
@@ -112,8 +146,10 @@ def destroy(args: argparse.Namespace) -> None:
 def outputs(args: argparse.Namespace) -> None:
     """print URLs, names and the API key"""
     deployment = _there(args)
-    found = deployment.outputs(with_key=args.with_key or deployment.place.target.local)
-    if args.url:
+    found = deployment.outputs(with_key=args.with_key or args.key or deployment.place.target.local)
+    if args.key:
+        print(found["api_key"])
+    elif args.url:
         print(found["api_url"])
     elif args.json:
         print(json.dumps(found, indent=2))
@@ -161,6 +197,16 @@ def doctor(args: argparse.Namespace) -> int:
     return 1 if any(result.finding.verdict == "unknown" for result in results) else 0
 
 
+def preflight(args: argparse.Namespace) -> int:
+    """check templates and settings against the rules of AWS, and show each rule; calls nothing"""
+    from bootstrap import kinds, package, preflight  # the rules are many, and no other command shows them
+
+    found = kinds.read(package.install_dependencies())
+    fitted = settings.fitted(settings.read(os.environ, args.set), found)
+    on_aws = replace(fitted, storage={**fitted.storage, **TARGETS["aws"].storage_parameters})
+    return 0 if preflight.show(on_aws, found) else 1
+
+
 def clean(args: argparse.Namespace) -> None:
     """stop the local AWS and forget everything local"""
     with state.exclusive():
@@ -201,11 +247,15 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {
     "pause": pause,
     "resume": resume,
     "doctor": doctor,
+    "preflight": preflight,
     "clean": clean,
+    "plan-aws": plan_aws,
     "deploy-aws": deploy_aws,
+    "drift-aws": drift_aws,
+    "destroy-aws": destroy_aws,
 }
 ANYWHERE = ("outputs", "sweep", "pause", "resume")
-SETTABLE = ("up", "storage", "app", "package", "deploy-aws")
+SETTABLE = ("up", "storage", "app", "package", "preflight", "plan-aws", "deploy-aws")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -222,8 +272,14 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--prefer", choices=["embedded"], help="what to start when nothing runs and TARGET is not set"
             )
-        if name == "deploy-aws":
+        if name in ("deploy-aws", "destroy-aws"):
             command.add_argument("--yes", action="store_true", help="do not ask")
+        if name == "deploy-aws":
+            text = "tables and queues that may be replaced or removed, by commas"
+            command.add_argument("--replace", metavar="NAMES", default="", help=text)
+        if name == "destroy-aws":
+            command.add_argument("--data", choices=["delete"], help="delete the storage stack, too")
+            command.add_argument("--confirm", metavar="STAGE", default="", help="the stage, where nobody can be asked")
         if name == "doctor":
             command.add_argument("--json", action="store_true", help="one JSON array")
             command.add_argument("--only", metavar="NAME", help="probes whose name contains this")
@@ -232,6 +288,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "outputs":
             command.add_argument("--json", action="store_true", help="one JSON object")
             command.add_argument("--url", action="store_true", help="only the API URL")
+            command.add_argument("--key", action="store_true", help="only the API key")
             command.add_argument("--with-key", action="store_true", help="on AWS: the API key, too")
     return parser
 
@@ -253,14 +310,18 @@ def main(arguments: list[str] | None = None) -> int:
     except BootstrapError as error:
         console.fail(error.message, error.hint)
         return 1
-    except NotApproved:
-        console.say("Not approved: nothing was changed.")
+    except NotApproved as refused:
+        console.say(f"Not approved: {refused} is as it was.")
         return 1
     except (ClientError, BotoCoreError) as error:
-        console.fail(f"AWS call failed: {error}", "Type `make status`.")
+        found = aws_account.explained(error)
+        console.fail(found.message, found.hint)
         return 1
     except KeyboardInterrupt:
-        console.fail("Interrupted.", "Type the same again: it goes on from what is there.")
+        console.fail(
+            "Interrupted. A change that CloudFormation had begun goes on by itself.",
+            "Type the same again: it goes on from what is there.",
+        )
         return 130
 
 

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
 
-from bootstrap import console, kinds, package, settings
+from bootstrap import bucket, console, kinds, package, settings
 from bootstrap.errors import BootstrapError
 from bootstrap.kinds import Kind, table_arns
 from bootstrap.paths import ROOT
+from bootstrap.plan import Change, ParameterChange, Plan, parameter_changes
 from bootstrap.settings import Settings
-from bootstrap.stack import Plan, Stack
+from bootstrap.stack import Stack, StackFailed, Template
 from bootstrap.targets import Place
 
 STORAGE_TEMPLATE = ROOT / "bootstrap" / "storage.yaml"
 APP_TEMPLATE = ROOT / "bootstrap" / "app.yaml"
 CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 5})
+PROTECTED_STAGE = "prod"
+"""Its storage stack cannot be deleted before termination protection is switched off; the rest is in storage.yaml."""
+HELD_HIGH = ("QueueVisibilitySeconds", "DlqVisibilitySeconds", "MaxReceiveCount")
+"""Of these the queue needs the larger value, old or new, for as long as the old app may still run."""
+TRIES = 4
 
 Approve = Callable[[str, Plan], bool]
 """Asked before a plan is carried out: stack name and plan."""
@@ -32,11 +39,21 @@ def always(_: str, __: Plan) -> bool:
 
 
 class NotApproved(Exception):
-    """A person looked at the plan and said no. Nothing was changed."""
+    """A person looked at the plan and said no; of which stack."""
 
 
 def client(place: Place, service: Any) -> Any:
     return boto3.client(service, config=CONFIG, **place.client_options())
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A stack as it should be."""
+
+    stack: Stack
+    template: Path
+    parameters: Mapping[str, str]
+    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -46,51 +63,109 @@ class Deployment:
     place: Place
     settings: Settings
     approve: Approve = always
+    wait: Callable[[float], None] = time.sleep
 
     @cached_property
     def kinds(self) -> list[Kind]:
         return kinds.read(package.install_dependencies())
 
-    @property
+    @cached_property
+    def checked(self) -> Settings:
+        """The settings fitted to the kinds, once they and the templates have passed preflight: before any call.
+
+        Raises:
+            BootstrapError: a rule is broken; with every finding.
+        """
+        from bootstrap import preflight  # only a deploy needs it, and it takes a moment to load
+
+        fitted = settings.fitted(self.settings, self.kinds)
+        fitted = replace(fitted, storage={**fitted.storage, **self.place.target.storage_parameters})
+        preflight.require(fitted, self.kinds)
+        return fitted
+
+    @cached_property
+    def packages(self) -> list[package.Package]:
+        """Built here, before any call: one that AWS would refuse is found first."""
+        return package.build_all()
+
+    @cached_property
     def storage(self) -> Stack:
         return self._stack("storage")
 
-    @property
+    @cached_property
     def app(self) -> Stack:
         return self._stack("app")
 
+    @property
+    def again(self) -> str:
+        """The command that deploys here."""
+        return "make up" if self.place.target.local else self.typed("make deploy-aws")
+
+    def typed(self, command: str) -> str:
+        """The same for this region and stage, whatever the next shell has in its environment."""
+        return f"AWS_REGION={self.place.region} STAGE={self.settings.stage} {command}"
+
     def deploy_storage(self) -> bool:
-        """True when something changed."""
-        fitted = settings.fitted(self.settings, self.kinds)
-        return self._deploy(self.storage, STORAGE_TEMPLATE, fitted.storage, {})
+        """Before the app. True when something changed."""
+        changed = self._deploy(self.storage_wanted(raised=True))
+        if self.settings.stage == PROTECTED_STAGE and not self.place.target.local and self.storage.protect():
+            console.detail("termination protection switched on")
+        return changed
+
+    def settle_storage(self) -> bool:
+        """After the app: lower what was held high for the app of before. True when something changed."""
+        return bool(self.to_settle()) and self._deploy(self.storage_wanted(raised=False))
+
+    def to_settle(self) -> list[ParameterChange]:
+        """What is to be lowered once the app has changed."""
+        return parameter_changes(self.storage_wanted(raised=True).parameters, self.checked.storage)
+
+    def storage_wanted(self, raised: bool) -> Wanted:
+        """`raised`: with the larger of old and new where the order of storage and app matters."""
+        wanted = self.checked.storage
+        if raised and self.app.exists():
+            deployed = self.storage.parameters()
+            highest = {name: str(max(int(deployed[name]), int(wanted[name]))) for name in HELD_HIGH if name in deployed}
+            wanted = {**wanted, **highest}
+        return Wanted(self.storage, STORAGE_TEMPLATE, wanted, {})
 
     def upload_packages(self) -> dict[str, str]:
-        """Build and upload what is not there yet; the template parameters that name the packages."""
-        bucket = self._storage_outputs()["PackageBucketName"]
-        s3, packages = client(self.place, "s3"), package.build_all()
-        for built in packages:
-            if not _exists(s3, bucket, built.key):
-                s3.upload_file(str(built.path), bucket, built.key)
-                console.detail(f"{built.function} package uploaded ({built.path.stat().st_size // 1024} KB)")
-        return {f"{built.function}Package": built.key for built in packages}
+        """Upload what is not there yet; the template parameters that name the packages."""
+        name = self._storage_outputs()["PackageBucketName"]
+        bucket.upload(client(self.place, "s3"), name, self.packages, console.detail)
+        return self.package_keys()
+
+    def package_keys(self) -> dict[str, str]:
+        return {f"{built.function}Package": built.key for built in self.packages}
 
     def deploy_app(self, packages: Mapping[str, str]) -> bool:
         """True when something changed."""
+        return self._deploy(self.app_wanted(packages))
+
+    def app_wanted(self, packages: Mapping[str, str]) -> Wanted:
         wanted = ("TableName", "TableArn", "QueueUrl", "QueueArn", "DlqUrl", "DlqArn", "PackageBucketName", "ApiKeyId")
         storage = self._storage_outputs()
         effect_tables = table_arns(self.kinds, storage["TableArn"], self.settings.stage)
         given = {name: storage[name] for name in wanted} | {"EffectTableArns": ",".join(effect_tables)}
-        parameters = {**self.settings.app, **given, **packages}
+        parameters = {**self.checked.app, **given, **packages}
         tags = {key: text.format(stage=self.settings.stage) for key, text in self.place.target.stack_tags.items()}
-        return self._deploy(self.app, APP_TEMPLATE, parameters, tags)
+        return Wanted(self.app, APP_TEMPLATE, parameters, tags)
+
+    def plan(self, wanted: Wanted) -> Plan | None:
+        """What deploying that would change; None when nothing would."""
+        return wanted.stack.plan(self._template(wanted.template), wanted.parameters, wanted.tags)
 
     def destroy(self) -> bool:
         """Delete both stacks and everything in them. True when there was anything."""
         had_app = self.app.delete()
-        bucket = self.storage.outputs().get("PackageBucketName")
-        if bucket:
-            _empty(client(self.place, "s3"), bucket)
-        return self.storage.delete() or had_app
+        return self.delete_storage() or had_app
+
+    def delete_storage(self) -> bool:
+        """Delete the storage stack with what it holds; the bucket is emptied first. False when there was none."""
+        name = self.storage.outputs().get("PackageBucketName")
+        if name:
+            bucket.empty(client(self.place, "s3"), name)
+        return self.storage.delete()
 
     def outputs(self, with_key: bool) -> dict[str, Any]:
         """What a client of the system needs to know.
@@ -100,8 +175,7 @@ class Deployment:
         """
         storage, app = self.storage.outputs(), self.app.outputs()
         if "ProcessTaskMappingId" not in app or "ApiKeyId" not in storage:
-            command = "make up" if self.place.target.local else "make deploy-aws"
-            raise BootstrapError(f"Nothing is deployed on {self.place.target.name}.", f"Type `{command}`.")
+            raise BootstrapError(f"Nothing is deployed on {self.place.target.name}.", f"Type `{self.again}`.")
         base_url = self.place.base_url(app["ApiId"], self.settings.stage)
         return {
             "target": self.place.target.name,
@@ -122,34 +196,55 @@ class Deployment:
         }
 
     def _stack(self, part: str) -> Stack:
-        name = f"{self.settings.stage}-tasks-{part}"
-        pause = self.place.target.pause_seconds
-        return Stack(client(self.place, "cloudformation"), name, pause, console.detail)
+        name, pause = f"{self.settings.stage}-tasks-{part}", self.place.target.pause_seconds
+        cloudformation = client(self.place, "cloudformation")
+        return Stack(cloudformation, name, pause, console.detail, self.again, holds_data=part == "storage")
 
-    def _deploy(self, stack: Stack, template: Any, parameters: Mapping[str, str], tags: Mapping[str, str]) -> bool:
-        plan = stack.plan(template, parameters, tags)
-        if plan is None:
-            console.detail("nothing to do")
-            return False
-        if not self.approve(stack.name, plan):
+    def _deploy(self, wanted: Wanted) -> bool:
+        """Plan, ask, carry out. A failure that goes away by itself is waited for, and the same plan made again."""
+        agreed: frozenset[Change] | None = None
+        for tries_left in reversed(range(TRIES)):
+            plan = self.plan(wanted)
+            if plan is None:
+                console.detail("nothing to do")
+                return False
+            if agreed != frozenset(plan.changes):
+                self._ask(wanted.stack, plan)
+                agreed = frozenset(plan.changes)
+            try:
+                wanted.stack.execute(self._made_anew(wanted, plan))
+                return True
+            except StackFailed as failed:
+                if failed.transient is None or not tries_left:
+                    raise
+                console.detail(f"{failed.transient.why}: trying again in {failed.transient.seconds:g} s")
+                self.wait(failed.transient.seconds)
+        raise AssertionError("unreachable")
+
+    def _ask(self, stack: Stack, plan: Plan) -> None:
+        try:
+            approved = self.approve(stack.name, plan)
+        except BaseException:  # refused, or interrupted at the question
             stack.discard(plan)
-            raise NotApproved
-        if not plan.creates and plan.touches_api and "changes_api_in_place" not in self.place.target.capabilities:
-            plan = self._made_anew(stack, plan, template, parameters, tags)
-        stack.execute(plan)
-        return True
+            raise
+        if not approved:
+            stack.discard(plan)
+            raise NotApproved(stack.name)
 
-    def _made_anew(
-        self, stack: Stack, plan: Plan, template: Any, parameters: Mapping[str, str], tags: Mapping[str, str]
-    ) -> Plan:
+    def _made_anew(self, wanted: Wanted, plan: Plan) -> Plan:
         """The emulators cannot change an API in place (a new route is not served): replace the dataless stack."""
+        if plan.creates or not plan.touches_api or "changes_api_in_place" in self.place.target.capabilities:
+            return plan
         console.detail("the API changed: the app stack is made anew, its data lies in the other stack")
-        stack.discard(plan)
-        stack.delete()
-        fresh = stack.plan(template, parameters, tags)
+        wanted.stack.discard(plan)
+        wanted.stack.delete()
+        fresh = self.plan(wanted)
         if fresh is None:
-            raise BootstrapError(f"{stack.name} was deleted to be made anew, but there is nothing to make.")
+            raise BootstrapError(f"{wanted.stack.name} was deleted to be made anew, but there is nothing to make.")
         return fresh
+
+    def _template(self, path: Path) -> Template:
+        return bucket.template(client(self.place, "s3"), self.storage.outputs().get("PackageBucketName"), path)
 
     def _storage_outputs(self) -> dict[str, str]:
         outputs = self.storage.outputs()
@@ -166,20 +261,3 @@ class Deployment:
         if self.place.endpoint_url is None:
             return queue_url
         return f"{self.place.endpoint_url}/{'/'.join(queue_url.split('/')[-2:])}"
-
-
-def _exists(s3: Any, bucket: str, key: str) -> bool:
-    try:
-        s3.head_object(Bucket=bucket, Key=key)
-    except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-            return False
-        raise
-    return True
-
-
-def _empty(s3: Any, bucket: str) -> None:
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-        keys = [{"Key": entry["Key"]} for entry in page.get("Contents", [])]
-        if keys:
-            s3.delete_objects(Bucket=bucket, Delete={"Objects": keys})

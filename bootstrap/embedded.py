@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.client
 import json
 import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Mapping
@@ -19,9 +17,9 @@ from typing import Any
 
 import psutil
 
-from bootstrap import console, locks, state
+from bootstrap import console, environments, state
 from bootstrap.errors import BootstrapError
-from bootstrap.paths import ROOT, cache_dir, local_dir
+from bootstrap.paths import ROOT, local_dir
 from bootstrap.state import Running
 
 LOCK = ROOT / "requirements-embedded.lock"
@@ -53,7 +51,7 @@ def start(port: int) -> Running:
         console.detail(f"process {process.pid} does not answer; it is stopped and started anew")
         stop(running)
     _check_port(port)
-    python = environment()
+    python = environments.python("embedded", LOCK, "the embedded AWS")
     started = _launch(python, port)
     if not healthy(port, START_SECONDS, started):
         tail = log_tail()
@@ -106,33 +104,6 @@ def health(port: int) -> Mapping[str, Any] | None:
     except (OSError, ValueError, http.client.HTTPException):
         return None
     return document if isinstance(document, dict) else None
-
-
-def environment() -> Path:
-    """The Python of the environment that holds MiniStack, made once per lock file."""
-    lock_hash = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16]
-    folder = cache_dir() / f"embedded-{lock_hash}"
-    python = folder / "bin" / "python"
-    if (folder / "complete").exists():
-        return python
-    with locks.in_turn(cache_dir() / "embedded.lock"):
-        if not (folder / "complete").exists():
-            _install(folder, python)
-    return python
-
-
-def _install(folder: Path, python: Path) -> None:
-    with console.step("Installing the embedded AWS (once)"):
-        shutil.rmtree(folder, ignore_errors=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
-        for command in ([sys.executable, "-m", "venv", str(folder)], [*install, "-r", str(LOCK)]):
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                reason = (done.stderr or done.stdout).strip()[-1000:]
-                raise BootstrapError(
-                    f"The embedded AWS could not be installed:\n{reason}", "Is a package index reachable?"
-                )
-        (folder / "complete").touch()
 
 
 def _home() -> Path:

@@ -19,6 +19,8 @@ LOCK = ROOT / "requirements-lambda.lock"
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 """The earliest date a zip can hold. A real one would make each build differ."""
 FILE_MODE = 0o644
+UNZIPPED_BYTES = 250 * 1024 * 1024
+"""Largest function (Lambda guide, "Lambda quotas"). Its limit of 50 MB for the zip is for uploads without S3."""
 LEFT_OUT = ("*.dist-info", "__pycache__", "*.pyc", "bin")
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {
@@ -41,7 +43,11 @@ class Package:
 
 
 def build_all() -> list[Package]:
-    """Build every package that is not there yet; what is unchanged is found by its hash and not built again."""
+    """Build every package that is not there yet; what is unchanged is found by its hash and not built again.
+
+    Raises:
+        BootstrapError: one is larger than Lambda takes.
+    """
     with locks.in_turn(cache_dir() / "packages.lock"):
         dependencies = dict(_tree(install_dependencies()))
         return [_build(function, {**dependencies, **_sources(folders)}) for function, folders in PACKAGES.items()]
@@ -91,6 +97,7 @@ def _tree(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def _build(function: str, files: Mapping[str, Path]) -> Package:
     content = {name: files[name].read_bytes() for name in sorted(files)}
+    check_size(function, content)
     digest = content_hash(content)
     path = cache_dir() / "packages" / f"{function}-{digest}.zip"
     if not path.exists():
@@ -99,6 +106,16 @@ def _build(function: str, files: Mapping[str, Path]) -> Package:
         write_zip(unfinished, content)
         unfinished.replace(path)
     return Package(function, path, f"{function}/{digest}.zip")
+
+
+def check_size(function: str, content: Mapping[str, bytes]) -> None:
+    size = sum(map(len, content.values()))
+    if size > UNZIPPED_BYTES:
+        largest = max(content, key=lambda name: len(content[name]))
+        raise BootstrapError(
+            f"{function} has {size:,} bytes unzipped; Lambda takes {UNZIPPED_BYTES:,}. The largest file is {largest}.",
+            "Leave something out of the group `lambda` in pyproject.toml, then type `make lock`.",
+        )
 
 
 def content_hash(content: Mapping[str, bytes]) -> str:

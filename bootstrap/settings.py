@@ -29,9 +29,10 @@ class Setting:
 
     parameter: str
     stack: Literal["storage", "app"]
-    kind: Literal["integer", "number", "choice"]
+    kind: Literal["integer", "number", "choice", "text"]
     default: str
     allowed: tuple[float, float] | tuple[str, ...]
+    """Least and most; the choices; of a text, a pattern and its words."""
     help: str
 
     @property
@@ -48,6 +49,11 @@ class Setting:
             if value in self.allowed:
                 return value
             raise self._error(value, ", ".join(map(str, self.allowed)))
+        if self.kind == "text":
+            pattern, words = map(str, self.allowed)
+            if re.fullmatch(pattern, value):
+                return value
+            raise self._error(value, words)
         low, high = (float(bound) for bound in self.allowed)
         what = "a whole number" if self.kind == "integer" else "a number"
         pattern = r"-?\d+" if self.kind == "integer" else r"-?\d+(\.\d+)?"
@@ -63,6 +69,12 @@ class Setting:
 
 CONCURRENCIES = ("2", "3", "4", "5", "6", "8", "10", "15", "20", "30", "50", "100", "200", "500", "1000")
 BATCH_SIZES = ("1", "2", "3", "4", "5", "6", "8", "10", "15", "20", "30", "50", "100")
+EMAIL = (r"([^@\s]+@[^@\s]+\.[^@\s]+)?", "an e-mail address, or nothing")
+# As a browser sends them: scheme, host and port, no path, in small letters. `*` is none.
+ORIGINS = (
+    r"(https?://[a-z0-9.-]+(:[0-9]{1,5})?(,https?://[a-z0-9.-]+(:[0-9]{1,5})?)*)?",
+    "origins such as https://app.example.com, joined by commas, or nothing",
+)
 RETENTIONS = ("1", "3", "5", "7", "14", "30", "60", "90", "120", "150", "180", "365")
 
 SETTINGS = (
@@ -79,7 +91,10 @@ SETTINGS = (
     Setting("TaskRetentionDays", "app", "integer", "30", (15, 3650), "how long an ended task is kept"),
     Setting("ResendAfterSeconds", "app", "integer", "900", (1, 43_200), "silence after which a message counts as lost"),
     Setting("LogLevel", "app", "choice", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"), "least level that is logged"),
+    Setting("AlarmEmail", "app", "text", "", EMAIL, "who is told of alarms; empty: nobody"),
+    Setting("Fixed", "app", "choice", "full", ("full", "low"), "low: no dashboard, no alarms, no metrics of our own"),
     Setting("ApiRateLimit", "app", "integer", "1000", (1, 10_000), "requests per second of the API key"),
+    Setting("CorsOrigins", "app", "text", "", ORIGINS, "origins whose web pages may call the API; empty: none"),
     Setting(
         "QueueRetentionSeconds", "storage", "integer", "345600", (60, 1_209_600), "how long the queue keeps a message"
     ),

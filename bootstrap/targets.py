@@ -33,6 +33,8 @@ class Target:
     """Format of the API's base URL: {endpoint}, {api_id}, {region}, {stage}."""
     stack_tags: Mapping[str, str] = field(default_factory=dict)
     """Tags of the app stack; {stage} is filled in. One that names the API keeps its URL when the stack is made anew."""
+    storage_parameters: Mapping[str, str] = field(default_factory=dict)
+    """Parameters of the storage stack that are no settings, where they differ from their defaults."""
     region: str = "us-east-1"
     pause_seconds: float = 0.1
     """Between two looks at a running change."""
@@ -60,6 +62,7 @@ AWS = Target(
     local=False,
     capabilities=frozenset(get_args(Capability)),
     api_url="https://{api_id}.execute-api.{region}.amazonaws.com/{stage}",
+    storage_parameters={"TlsOnly": "true"},  # the emulators speak plain HTTP
     region="eu-west-1",
     pause_seconds=2,
 )

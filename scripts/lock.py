@@ -13,6 +13,7 @@ LOCKS: Mapping[str, tuple[str, ...]] = {
     "requirements-dev.lock": ("3.11", "pyproject.toml", "--extra", "dev", "--group", "lambda"),
     "requirements-lambda.lock": ("3.11", "--group", "lambda"),
     "requirements-embedded.lock": ("3.11", "--group", "embedded"),
+    "requirements-security.lock": ("3.11", "--group", "security"),
     "docker/localstack/tests.lock": ("3.13", "docker/localstack/tests.in"),
 }
 """File -> least Python, then sources. `requirements-dev` holds the Lambdas' dependencies too, since the unit tests

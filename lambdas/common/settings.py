@@ -21,6 +21,10 @@ class Environment:
             raise SettingError(f"{name} is not set; the function's template entry must give it")
         return value
 
+    def words(self, name: str) -> tuple[str, ...]:
+        """Parts that commas join; none when the variable is empty."""
+        return tuple(word.strip() for word in self._variables.get(name, "").split(",") if word.strip())
+
     def choice(self, name: str, allowed: tuple[str, ...]) -> str:
         value = self.text(name)
         if value not in allowed:

@@ -34,7 +34,8 @@ def parts() -> Parts:
     retention_seconds = env.integer("TASK_RETENTION_DAYS", 15, 3650) * 86_400
     recorder = Recorder(store, retention_seconds, aws.now_ms, aws.new_token)
     queue = TaskQueue(aws.sqs(), env.text("QUEUE_URL"))
-    return Parts(Monitor(store, queue, recorder, aws.now_ms, aws.new_token), telemetry.metrics(env.text("STAGE")))
+    metrics = telemetry.metrics(env.text("STAGE"), env.choice("METRICS", telemetry.ON_OFF))
+    return Parts(Monitor(store, queue, recorder, aws.now_ms, aws.new_token), metrics)
 
 
 def handle(event: Mapping[str, Any], context: object) -> dict[str, list[dict[str, str]]]:

@@ -23,7 +23,8 @@ from lambdas.process_task.batch import BatchResponse, respond, work_through
 log = telemetry.logger("process-task")
 EXPECTED = ("task completed", "task parked", "acknowledged", "deferred", "not begun")
 """Outcomes that are part of the day's work; the others are warnings."""
-METRICS = {"task completed": "TasksCompleted", "task failed": "AttemptsFailed", "task dead": "TasksDead"}
+METRICS = {"task completed": "TasksCompleted", "task failed": "AttemptsFailed", "task dead": "AttemptsFailed"}
+"""A task that is dead is counted where its dead letter is written: once, whoever found it dead."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def parts() -> Parts:
         sleep=time.sleep,
     )
     queue = TaskQueue(aws.sqs(), env.text("QUEUE_URL"))
-    return Parts(worker, queue, env.integer("BATCH_THREADS", 1, 1000), telemetry.metrics(env.text("STAGE")))
+    metrics = telemetry.metrics(env.text("STAGE"), env.choice("METRICS", telemetry.ON_OFF))
+    return Parts(worker, queue, env.integer("BATCH_THREADS", 1, 1000), metrics)
 
 
 def handle(event: Mapping[str, Any], context: Any) -> BatchResponse:

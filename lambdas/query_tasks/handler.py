@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.common import aws, telemetry
 from lambdas.common.catalog import Catalog
-from lambdas.common.http import HttpError, Response, error_response, json_response
+from lambdas.common.http import Cors, HttpError, Response, error_response, json_response
 from lambdas.common.settings import Environment
 from lambdas.common.store import TaskStore
 from lambdas.query_tasks import dead_letters
@@ -27,7 +27,7 @@ METHODS = {
     "/tasks/{taskId}/redrive": "POST",
     "/dead-letters": "GET",
 }
-"""What each path serves; everything else on it is answered with 405."""
+"""What each path serves; all else on it is answered with 405, but for OPTIONS of a page that CORS_ORIGINS lists."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,16 @@ def parts() -> Parts:
     return Parts(TaskStore(client, table), Catalog(client, table))
 
 
+@cache
+def cors() -> Cors:
+    return Cors(Environment(os.environ).words("CORS_ORIGINS"))
+
+
 def handle(event: Mapping[str, Any], context: object) -> Response:
+    return cors().answer(event, _query(event))
+
+
+def _query(event: Mapping[str, Any]) -> Response:
     try:
         return _route(event)
     except HttpError as error:
@@ -65,6 +74,8 @@ def _route(event: Mapping[str, Any]) -> Response:
         case "GET", "/dead-letters":
             return _dead_letters(event)
     allowed = METHODS[resource]
+    if method == "OPTIONS" and (preflight := cors().preflight(event, allowed)) is not None:
+        return preflight
     raise HttpError(405, "method_not_allowed", f"{resource} takes {allowed}, not {method[:20]}.", allowed)
 
 

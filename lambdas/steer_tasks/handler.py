@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lambdas.common import aws, telemetry
 from lambdas.common.decisions import Answer
 from lambdas.common.effects import Busy
-from lambdas.common.http import HttpError, Response, body_of, error_response, json_response
+from lambdas.common.http import Cors, HttpError, Response, body_of, error_response, json_response
 from lambdas.common.queue import TaskQueue
 from lambdas.common.settings import Environment
 from lambdas.common.store import TaskStore
@@ -49,7 +49,16 @@ def steering() -> Steering:
     )
 
 
+@cache
+def cors() -> Cors:
+    return Cors(Environment(os.environ).words("CORS_ORIGINS"))
+
+
 def handle(event: Mapping[str, Any], context: object) -> Response:
+    return cors().answer(event, _steer(event))
+
+
+def _steer(event: Mapping[str, Any]) -> Response:
     task_id = unquote(event["pathParameters"]["taskId"])
     try:
         if not TASK_ID.fullmatch(task_id):

@@ -11,7 +11,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.common import aws, kinds, telemetry
-from lambdas.common.http import HttpError, Response, body_of, error_response, json_response
+from lambdas.common.http import Cors, HttpError, Response, body_of, error_response, json_response
 from lambdas.common.queue import TaskQueue
 from lambdas.common.settings import Environment
 from lambdas.common.store import TaskStore
@@ -49,7 +49,16 @@ def parts() -> Parts:
     )
 
 
+@cache
+def cors() -> Cors:
+    return Cors(Environment(os.environ).words("CORS_ORIGINS"))
+
+
 def handle(event: Mapping[str, Any], context: object) -> Response:
+    return cors().answer(event, _submit(event))
+
+
+def _submit(event: Mapping[str, Any]) -> Response:
     p, now = parts(), aws.now_ms()
     try:
         submission = parse(body_of(event), p.registry, now)

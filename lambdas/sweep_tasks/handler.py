@@ -44,7 +44,7 @@ def parts() -> Parts:
     resend_after_ms = env.integer("RESEND_AFTER_SECONDS", 1, 43_200) * 1000
     paused = partial(is_paused, aws.event_source_mappings(), env.text("MAPPING_ID"))
     sweeper = Sweeper(store, queue, recorder, paused, resend_after_ms, aws.now_ms, complain)
-    return Parts(sweeper, telemetry.metrics(env.text("STAGE")))
+    return Parts(sweeper, telemetry.metrics(env.text("STAGE"), env.choice("METRICS", telemetry.ON_OFF)))
 
 
 def is_paused(client: LambdaClient, mapping_id: str) -> bool:
@@ -65,7 +65,9 @@ def handle(event: Mapping[str, Any], context: Any) -> dict[str, int]:
     p = parts()
     healed = p.sweeper.sweep(lambda: context.get_remaining_time_in_millis() > KEPT_FOR_ENDING_MS)
     log.info("swept", trigger=event.get("source", "invoked"), **asdict(healed))
-    p.metrics.add_metric("Sweeps", MetricUnit.Count, 1)
     p.metrics.add_metric("TasksHealed", MetricUnit.Count, healed.resent + healed.unparked + healed.recorded)
+    p.metrics.add_metric("OldestDeadUnrecorded", MetricUnit.Seconds, healed.oldest_dead_seconds)
+    if healed.recorded:
+        p.metrics.add_metric("DeadLettersRecorded", MetricUnit.Count, healed.recorded)
     p.metrics.flush_metrics()
     return asdict(healed)

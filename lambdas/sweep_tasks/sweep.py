@@ -16,7 +16,7 @@ PAGE_SIZE = 100
 PAGES_PER_SHARD = 25
 """Bound of one run: so many pages of a shard are looked at, and the next run goes on behind them."""
 RECORD_DEAD_AFTER_MS = (15_000, 15 * 60_000)
-"""A dead task waits for its message to pass through the dead-letter queue, as long as it takes for a message to count as
+"""A dead task waits for its message to pass through the dead-letter queue, as long as it takes a message to count as
 lost, but within these bounds; then it is recorded without."""
 
 
@@ -49,6 +49,8 @@ class Healed:
     unparked: int = 0
     recorded: int = 0
     failed: int = 0
+    oldest_dead_seconds: int = 0
+    """How long ago the first of those dead tasks died that this run found without a dead letter, healed or not."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,8 @@ class Sweeper:
     def _heal(self, task: Task, healed: Healed, consumption: Consumption) -> None:
         healed.examined += 1
         now = self.now()
+        if task.index_class is IndexClass.DEAD:
+            healed.oldest_dead_seconds = max(healed.oldest_dead_seconds, (now - task.updated_at) // 1000)
         if not task.readable:
             return  # of another deployment: its own sweeper knows what to do
         match task.index_class:

@@ -21,15 +21,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import capacity
-from tests.benchmarks.bench import PAYLOADS, SMALL, Line, Measured, measure
-from tests.benchmarks.lab import Lab
-from tests.benchmarks.meter import Claimed, Usage
+from scripts.cost import capacity, prices
+from scripts.cost.bench import PAYLOADS, SMALL, Line, Measured, measure
+from scripts.cost.bill import MINUTES
+from scripts.cost.lab import Lab
+from scripts.cost.meter import Claimed, Usage
 from tests.conftest import TESTS
 from tests.support import stack as stacks
 
 out = Console(highlight=False, width=300)
-RUNS_PER_MONTH = 30 * 24 * 60
+PRICES = prices.read("us-east-1")
 SHORT = {
     "TransactWriteItems": "Transact",
     "DeleteMessageBatch": "DeleteBatch",
@@ -38,7 +39,7 @@ SHORT = {
 }
 NOTES = (
     "Units are computed from the items before and after each call, by DynamoDB's published rules "
-    "(tests/benchmarks/capacity.py), because the emulator claims too little for reads and "
+    "(scripts/cost/capacity.py), because the emulator claims too little for reads and "
     "for refused writes: see the last table.",
     "SQS: full batches of ten, one receive and one delete for ten messages; a task alone in its batch makes 3 requests "
     "instead of 1.2. Polls of an empty queue, which Lambda makes day and night for both designs, are not in it.",
@@ -75,7 +76,7 @@ def usage_table(title: str, second: str, lines: Sequence[Line]) -> Table:
     for line in lines:
         used = line.usage
         units = (number(value) for value in (used.table_writes, used.index_writes, used.reads))
-        price = f"{used.usd * 1e6 + 0:,.2f}"
+        price = f"{used.billed.usd(PRICES) * 1e6 + 0:,.2f}"
         table.add_row(
             line.what, line.how, calls(used, "dynamodb"), *units, calls(used, "sqs"), number(used.requests), price
         )
@@ -111,7 +112,7 @@ def show(found: Measured, claimed: Mapping[str, Claimed]) -> None:
     out.print(usage_table("What each guarantee adds", "measured as", found.guarantees))
     out.print(row_table(found.rows))
     out.print(claimed_table(claimed))
-    month = found.idle_sweep.usd * RUNS_PER_MONTH
+    month = found.idle_sweep.billed.usd(PRICES) * MINUTES
     out.print(f"The sweeper with nothing to do: {month:.2f} USD in 30 days, a run a minute.")
     for note in NOTES:
         out.print(note, soft_wrap=True)
@@ -123,7 +124,7 @@ def as_json(found: Measured, claimed: Mapping[str, Claimed]) -> dict[str, Any]:
         "machine": machine(),
         "phases": [_line(line) for line in found.phases],
         "guarantees": [_line(line) for line in found.guarantees],
-        "idle_sweeper_usd_per_30_days": found.idle_sweep.usd * RUNS_PER_MONTH,
+        "idle_sweeper_usd_per_30_days": found.idle_sweep.billed.usd(PRICES) * MINUTES,
         "row_bytes": found.rows,
         "emulator": {operation: asdict(units) for operation, units in claimed.items()},
         "notes": NOTES,
@@ -131,7 +132,12 @@ def as_json(found: Measured, claimed: Mapping[str, Claimed]) -> dict[str, Any]:
 
 
 def _line(line: Line) -> dict[str, Any]:
-    return {"what": line.what, "how": line.how, **asdict(line.usage), "usd_per_million": line.usage.usd * 1e6}
+    return {
+        "what": line.what,
+        "how": line.how,
+        **asdict(line.usage),
+        "usd_per_million": line.usage.billed.usd(PRICES) * 1e6,
+    }
 
 
 def main() -> int:

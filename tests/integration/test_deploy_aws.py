@@ -1,6 +1,6 @@
-"""`deploy-aws`: what it refuses, what it shows before it asks, and that a no changes nothing.
+"""`make plan-aws`, `deploy-aws`, `drift-aws`, `destroy-aws`: what they refuse, show, ask and do.
 
-No AWS account was used: the embedded AWS stands in for one, at an endpoint that only this test gives.
+No AWS account was used. Emulators stand in for one (tests/support/stand_in.py): only these tests lead the calls there.
 """
 
 from __future__ import annotations
@@ -8,26 +8,29 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from bootstrap import aws_account, settings
-from bootstrap.deploy import Deployment, NotApproved
+from bootstrap import aws_account, console, package
 from bootstrap.errors import BootstrapError
 from bootstrap.paths import ROOT
-from bootstrap.stack import Plan
-from bootstrap.targets import AWS, Place
-from tests.support.stack import FAST, DeployedStack
+from tests.support.account import Account, Said, an_account
+from tests.support.stack import DeployedStack
+from tests.support.stand_in import ACCOUNT, CREDENTIALS, REGION
+from tests.unit.test_deploy_page import grants, policies
 
 STORAGE = {"TaskTable", "TaskQueue", "TaskDlq", "PackageBucket", "ApiKey"}
-APP = {"TaskApi", "SubmitTask", "QueryTasks", "ProcessTask", "MonitorDlq", "SweepTasks"}
+COMMANDS = ("plan-aws", "deploy-aws", "drift-aws", "destroy-aws")
 
 
-def deploy_aws(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`python -m bootstrap …` with these variables alone to say who it is."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     nowhere = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent"}
     return subprocess.run(
-        [sys.executable, "-m", "bootstrap", "deploy-aws", *arguments],
+        [sys.executable, "-m", "bootstrap", *arguments],
         cwd=ROOT,
         env={**inherited, **nowhere, **variables},
         capture_output=True,
@@ -37,8 +40,12 @@ def deploy_aws(*arguments: str, **variables: str) -> subprocess.CompletedProcess
     )
 
 
-def test_without_credentials_it_says_so_and_what_to_set() -> None:
-    done = deploy_aws("--yes")
+# What is refused before any call. ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_without_credentials_it_says_so_and_what_to_set(command: str) -> None:
+    done = run(command)
 
     assert done.returncode == 1
     assert "AWS does not know these credentials: Unable to locate credentials" in done.stderr
@@ -47,11 +54,52 @@ def test_without_credentials_it_says_so_and_what_to_set() -> None:
 
 @pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB"])
 def test_an_endpoint_override_is_refused(name: str) -> None:
-    done = deploy_aws("--yes", **{name: "http://127.0.0.1:1"})
+    done = run("deploy-aws", "--yes", **{name: "http://127.0.0.1:1"})
 
     assert done.returncode == 1
     assert f"{name} is set" in done.stderr
     assert f"unset {name}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "[profile elsewhere]\nendpoint_url = http://127.0.0.1:1\n",
+        "[profile elsewhere]\nservices = s\n[services s]\ncloudformation =\n  endpoint_url = http://127.0.0.1:1\n",
+    ],
+)
+def test_an_endpoint_override_in_the_profile_is_refused(tmp_path: Path, config: str) -> None:
+    (tmp_path / "config").write_text(config)
+
+    done = run("deploy-aws", "--yes", AWS_CONFIG_FILE=str(tmp_path / "config"), AWS_PROFILE="elsewhere")
+
+    assert done.returncode == 1
+    assert "Profile elsewhere in the AWS configuration sets endpoint_url" in done.stderr
+
+
+def test_a_profile_that_is_not_there_is_named() -> None:
+    done = run("plan-aws", AWS_PROFILE="nobodys")
+
+    assert done.returncode == 1
+    assert "nobodys" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("key", ["test", "AKIAIOSFODNN7EXAMPLE"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_key_of_an_emulator_or_a_sample_is_refused(command: str, key: str) -> None:
+    done = run(command, AWS_ACCESS_KEY_ID=key, AWS_SECRET_ACCESS_KEY="test")
+
+    assert done.returncode == 1
+    assert f"The AWS access key is '{key}', which is nobody's" in done.stderr
+
+
+@pytest.mark.parametrize("stage", ["Prod", "a_b", "x" * 17, "1st"])
+def test_a_bad_name_of_a_stage_is_refused(stage: str) -> None:
+    done = run("deploy-aws", "--yes", **{**CREDENTIALS, "STAGE": stage})
+
+    assert done.returncode == 1
+    assert f"STAGE is '{stage}'" in done.stderr
 
 
 def test_the_region_comes_from_the_environment_else_it_is_ireland() -> None:
@@ -60,67 +108,159 @@ def test_the_region_comes_from_the_environment_else_it_is_ireland() -> None:
     assert aws_account.place({"AWS_DEFAULT_REGION": "us-west-2", "AWS_REGION": "eu-north-1"}).region == "eu-north-1"
 
 
-def stand_in(stack: DeployedStack) -> Place:
-    return Place(AWS, "us-east-1", stack.outputs["endpoint_url"])
-
-
-def test_who_and_where_is_said_first(embedded_stack: DeployedStack, capsys: pytest.CaptureFixture[str]) -> None:
-    aws_account.introduce(stand_in(embedded_stack))
-
-    said = capsys.readouterr().out
-    assert "AWS account 000000000000 as arn:aws:iam::000000000000:root, region us-east-1." in said
-
-
-def test_where_nobody_can_be_asked_the_plan_is_shown_and_nothing_is_done(
-    embedded_stack: DeployedStack, capsys: pytest.CaptureFixture[str]
+def test_a_package_larger_than_lambda_takes_is_refused_with_the_number_and_the_largest_file(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    deployment = Deployment(
-        stand_in(embedded_stack), settings.read({"STAGE": "unasked"}), aws_account.approval(yes=False)
-    )
+    content = {"small.py": b"1", "large.bin": b"0" * 1000}
+    package.check_size("SubmitTask", content)
+    monkeypatch.setattr(package, "UNZIPPED_BYTES", 1000)
 
-    with pytest.raises(BootstrapError, match="Nobody can be asked"):
-        deployment.deploy_storage()
-    assert all(name in capsys.readouterr().out for name in ["TaskTable"])
-    deployment.destroy()
+    with pytest.raises(BootstrapError, match=r"SubmitTask has 1,001 bytes unzipped.* takes 1,000.*large\.bin"):
+        package.check_size("SubmitTask", content)
 
 
-def test_a_no_changes_nothing(embedded_stack: DeployedStack) -> None:
-    seen: list[tuple[str, Plan]] = []
-
-    def refuse(stack: str, plan: Plan) -> bool:
-        seen.append((stack, plan))
-        return False
-
-    deployment = Deployment(stand_in(embedded_stack), settings.read({"STAGE": "refused"}), refuse)
-    with pytest.raises(NotApproved):
-        deployment.deploy_storage()
-
-    [(name, plan)] = seen
-    assert (name, plan.creates) == ("refused-tasks-storage", True)
-    assert {change.resource for change in plan.changes} >= STORAGE
-    assert deployment.storage.status() in (None, "DELETE_COMPLETE")
-    assert "refused-tasks" not in embedded_stack.aws("dynamodb").list_tables()["TableNames"]
+# On a stand-in. ------------------------------------------------------------------------------------------------------
 
 
-def test_a_yes_deploys_both_stacks_and_the_key_is_shown_only_when_asked_for(embedded_stack: DeployedStack) -> None:
-    planned: dict[str, set[str]] = {}
+@pytest.fixture
+def account(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Account]:
+    yield from an_account(stack, monkeypatch, tmp_path, capsys)
 
-    def agree(stack: str, plan: Plan) -> bool:
-        planned[stack] = {change.resource for change in plan.changes}
-        return True
 
-    deployment = Deployment(stand_in(embedded_stack), settings.read({**FAST, "STAGE": "agreed"}), agree)
-    try:
-        deployment.deploy_storage()
-        assert deployment.deploy_app(deployment.upload_packages()) is True
-        assert planned["agreed-tasks-storage"] >= STORAGE
-        assert planned["agreed-tasks-app"] >= APP
-        assert deployment.outputs(with_key=False)["api_key"] is None
-        assert deployment.outputs(with_key=True)["api_key"]
-        url = deployment.outputs(with_key=False)["api_url"]
-        assert url.endswith(".execute-api.us-east-1.amazonaws.com/agreed/tasks")
-        planned.clear()
-        assert deployment.deploy_storage() is False
-        assert planned == {}
-    finally:
-        deployment.destroy()
+@pytest.fixture
+def quick(
+    embedded_stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Account]:
+    """For what AWS does and no emulator: it is put before the quicker of them."""
+    yield from an_account(embedded_stack, monkeypatch, tmp_path, capsys)
+
+
+def test_a_stack_lives_from_its_first_plan_to_its_end(account: Account) -> None:
+    def aws(*arguments: str, **variables: str) -> Said:
+        return account.run(*arguments, **{"STAGE": "life", **variables})
+
+    # A plan before anything is there: who, where, what is known, and what is not.
+    said = aws("plan-aws")
+    assert said.code == 0
+    assert said.out.startswith(f"AWS account {ACCOUNT} as arn:aws:iam::{ACCOUNT}:root, region {REGION}.")
+    assert all(f"+ add  {name} " in said.out for name in STORAGE)
+    assert "Plan for life-tasks-app: not to be had yet. It depends on outputs of life-tasks-storage" in said.out
+    assert account.between.executed == []
+    assert not account.has("life-tasks-storage")
+
+    said = aws("deploy-aws", "--yes")
+    assert (said.code, said.err) == (0, "")
+    assert account.between.executed == ["life-tasks-storage", "life-tasks-app"]
+    assert "TaskTable created" in said.out
+    assert f".execute-api.{REGION}.amazonaws.com/life/tasks" in said.out
+    assert f"AWS_REGION={REGION} STAGE=life .venv/bin/python -m bootstrap outputs --target aws --with-key" in said.out
+    assert len(aws("outputs", "--target", "aws", "--with-key", "--json").out) > 0
+
+    account.between.calls.clear()
+    assert "Nothing would change: all is as deployed." in aws("plan-aws").out
+    planned = set(account.between.calls)
+
+    # Nothing changed, nothing done.
+    account.between.executed.clear()
+    said = aws("deploy-aws", "--yes")
+    assert (said.code, account.between.executed) == (0, [])
+    assert "Nothing to do: all is as deployed" in said.out
+
+    # Raised: the queue first. Lowered: the function first.
+    said = aws("plan-aws", PROCESS_TIMEOUT_SECONDS="60")
+    assert "QueueVisibilitySeconds: 174 -> 360" in said.out
+    assert "ProcessTimeoutSeconds: 29 -> 60" in said.out
+    aws("deploy-aws", "--yes", PROCESS_TIMEOUT_SECONDS="60", MAX_RETRIES="6")
+    assert account.between.executed == ["life-tasks-storage", "life-tasks-app"]
+    account.between.executed.clear()
+    said = aws("plan-aws")
+    assert "Plan for life-tasks-storage: nothing to do." in said.out
+    assert "ProcessTimeoutSeconds: 60 -> 29" in said.out
+    assert "Then, with the new app in place, life-tasks-storage once more:\n" in said.out
+    assert "QueueVisibilitySeconds: 360 -> 174" in said.out
+    assert "MaxReceiveCount: 9 -> 5" in said.out
+    aws("deploy-aws", "--yes")
+    assert account.between.executed == ["life-tasks-app", "life-tasks-storage"]
+    assert visibility(account, "life") == "174"
+
+    # The app goes, the data stay; with data everything goes, once the stage is named.
+    account.client("dynamodb").put_item(TableName="life-accounts", Item={"account": {"S": "kept"}})
+    assert aws("destroy-aws", "--yes").code == 0
+    assert (account.has("life-tasks-app"), account.has("life-tasks-storage")) == (False, True)
+    assert aws("deploy-aws", "--yes").code == 0
+    [kept] = account.client("dynamodb").scan(TableName="life-accounts")["Items"]
+    assert kept["account"]["S"] == "kept"
+
+    said = aws("destroy-aws", "--yes", "--data", "delete")
+    assert said.code == 1
+    assert "make destroy-aws DATA=delete CONFIRM=life" in said.err
+    assert "Not confirmed: nothing was changed." in aws("destroy-aws", "--data", "delete", "--confirm", "other").out
+    assert account.has("life-tasks-app")
+    assert aws("destroy-aws", "--data", "delete", "--confirm", "life").code == 0
+    assert not account.has("life-tasks-app")
+    assert not account.has("life-tasks-storage")
+    assert "There is nothing to delete." in aws("destroy-aws", "--yes").out
+
+    # Whoever has the permissions that docs/deploy.md lists can make every call of it.
+    _, deploys, plans = policies()
+    assert {call for call in account.between.calls if not grants(deploys, action_of(call))} == set()
+    assert {call for call in planned if not grants(plans, action_of(call))} == set()
+
+
+ACTIONS = {
+    "sts.GetCallerIdentity": "sts:GetCallerIdentity",
+    "s3.HeadObject": "s3:GetObject",
+    "s3.ListObjectVersions": "s3:ListBucketVersions",
+    "s3.DeleteObjects": "s3:DeleteObject",
+    "api-gateway.GetApiKey": "apigateway:GET",
+}
+"""IAM actions of calls that are not called like them (AWS service authorization reference)."""
+
+
+def action_of(call: str) -> str:
+    return ACTIONS.get(call) or call.replace(".", ":", 1)
+
+
+def visibility(account: Account, stage: str) -> str:
+    """As deployed. Not asked of the queue: its policy wants TLS, which the emulators do not speak."""
+    [stack] = account.client("cloudformation").describe_stacks(StackName=f"{stage}-tasks-storage")["Stacks"]
+    parameters = {one["ParameterKey"]: one["ParameterValue"] for one in stack["Parameters"]}
+    return str(parameters["QueueVisibilitySeconds"])
+
+
+# Somebody is asked, or nobody can be. --------------------------------------------------------------------------------
+
+
+def test_where_nobody_can_be_asked_the_plan_is_shown_and_nothing_is_done(quick: Account) -> None:
+    said = quick.run("deploy-aws", STAGE="unasked")
+
+    assert said.code == 1
+    assert all(name in said.out for name in STORAGE)
+    assert f"AWS_REGION={REGION} STAGE=unasked make deploy-aws YES=1" in said.err
+    assert not quick.has("unasked-tasks-storage")
+
+
+@pytest.mark.parametrize(("typed", "deployed"), [("yes", True), ("no", False), ("", False), ("Yes, please", False)])
+def test_only_a_yes_deploys(quick: Account, monkeypatch: pytest.MonkeyPatch, typed: str, deployed: bool) -> None:
+    answers = iter([typed, "no"])
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(console.out, "input", lambda _: next(answers))
+
+    said = quick.run("deploy-aws", STAGE="asked")
+
+    assert said.code == 1
+    assert quick.between.executed == (["asked-tasks-storage"] if deployed else [])
+    refused = "app" if deployed else "storage"
+    assert f"Not approved: asked-tasks-{refused} is as it was." in said.out
+    assert quick.has("asked-tasks-storage") is deployed
+    quick.run("destroy-aws", "--data", "delete", "--confirm", "asked", STAGE="asked")
+
+
+def test_an_account_of_an_emulator_is_refused(quick: Account) -> None:
+    said = quick.run("deploy-aws", "--yes", AWS_ACCESS_KEY_ID="000000000000")
+
+    assert said.code == 1
+    assert "Account 000000000000 is no real one" in said.err
+    assert set(quick.between.calls) == {"sts.GetCallerIdentity"}

@@ -151,7 +151,7 @@ def test_kinds_without_tables_have_no_arns() -> None:
 
 def test_every_table_that_a_kind_lists_is_in_the_storage_template_under_the_name_it_is_looked_for() -> None:
     resources = template("storage")["Resources"].values()
-    names = {r["Properties"]["TableName"]["Sub"] for r in resources if r["Type"] == "AWS::DynamoDB::Table"}
+    names = {r["Properties"]["TableName"]["Fn::Sub"] for r in resources if r["Type"] == "AWS::DynamoDB::Table"}
     listed = {table for kind in kinds.read(DEPENDENCIES) for table in kind.tables}
     assert listed
     assert {f"${{Stage}}-{table}" for table in listed} <= names - {"${Stage}-tasks"}
@@ -159,9 +159,9 @@ def test_every_table_that_a_kind_lists_is_in_the_storage_template_under_the_name
 
 def test_without_tables_the_statement_that_names_them_is_left_out() -> None:
     app = template("app")
-    assert app["Conditions"]["HasEffectTables"] == {"Not": [{"Equals": [{"Ref": "EffectTableArns"}, ""]}]}
+    assert app["Conditions"]["HasEffectTables"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "EffectTableArns"}, ""]}]}
     (policy,) = app["Resources"]["ProcessTaskRole"]["Properties"]["Policies"]
     (choice,) = [s["Fn::If"] for s in policy["PolicyDocument"]["Statement"] if "Fn::If" in s]
     condition, statement, otherwise = choice
     assert (condition, otherwise) == ("HasEffectTables", {"Ref": "AWS::NoValue"})
-    assert statement["Resource"] == {"Split": [",", {"Ref": "EffectTableArns"}]}
+    assert statement["Resource"] == {"Fn::Split": [",", {"Ref": "EffectTableArns"}]}

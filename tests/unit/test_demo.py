@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from scripts.demo import Killer, plan
+from scripts.demo import Killer, plan, tell_how_to_go_on
 
 AT_WORK = {"submitted": 5, "processing": 3, "waiting": 0, "completed": 1, "dead": 0}
 
@@ -53,3 +53,10 @@ def test_without_an_order_nobody_is_looked_for() -> None:
     one.look(AT_WORK)
     assert (workers.killed, one.told(), one.problems()) == ([], "", [])
     assert (plan({}).kills, plan({"KILL": "1"}).kills) == (0, 1)
+
+
+def test_how_to_go_on_is_told_without_the_key(capsys: pytest.CaptureFixture[str]) -> None:
+    tell_how_to_go_on({"api_url": "http://here/tasks", "api_key": "the-key-itself"})
+    said = capsys.readouterr().out
+    assert "outputs --key" in said
+    assert "the-key-itself" not in said

@@ -11,8 +11,9 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
-from tests.benchmarks.capacity import Index, Item, item_bytes, query_units, read_units, request_units, write_units
-from tests.benchmarks.meter import Meter, NotMeasured, Schema, Usage, schema_of
+from scripts.cost.bill import Counts
+from scripts.cost.capacity import Index, Item, item_bytes, query_units, read_units, request_units, write_units
+from scripts.cost.meter import Meter, NotMeasured, Schema, Usage, schema_of
 
 BY_CLASS = Index("by-class", ("class", "sort"), frozenset({"PK", "class", "sort", "kind"}))
 KEY: Item = {"PK": {"S": "T#1"}}
@@ -282,4 +283,9 @@ def test_usages_can_be_compared_and_shared_out_and_have_a_price() -> None:
     ten = Usage({"dynamodb.PutItem": 10, "sqs.SendMessage": 10}, 20, 30, 10, 10)
     other = Usage({"dynamodb.PutItem": 1}, 1, 1, 1, 1)
     assert ten.per(10) - other == Usage({"sqs.SendMessage": 1}, 1, 2, 0, 0)
-    assert (ten.per(10).usd * 1e6) == pytest.approx(2 * 0.625 + 3 * 0.625 + 0.125 + 0.40)
+    assert ten.per(10).billed == Counts({"write_units": 5, "read_units": 1, "queue_requests": 1})
+
+
+def test_alone_in_its_batch_a_message_pays_for_a_receive_and_a_delete_of_its_own() -> None:
+    ten = Usage({"sqs.SendMessage": 10, "sqs.ReceiveMessage": 2, "sqs.DeleteMessageBatch": 1}, requests=13)
+    assert ten.alone(10).requests == 10 + 20 + 10

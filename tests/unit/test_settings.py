@@ -9,6 +9,7 @@ import pytest
 from bootstrap import settings
 from bootstrap.errors import BootstrapError
 from bootstrap.settings import MONITOR_TIMEOUT_SECONDS, SETTINGS, Setting
+from bootstrap.targets import AWS
 from lambdas.common.settings import Environment, SettingError
 from tests.support.templates import template
 
@@ -35,6 +36,8 @@ def test_a_setting_allows_what_its_parameter_allows(setting: Setting) -> None:
     there = parameter(setting)
     if setting.kind == "choice":
         assert list(setting.allowed) == [str(value) for value in there["AllowedValues"]]
+    elif setting.kind == "text":
+        assert setting.allowed[0] == there["AllowedPattern"]
     else:
         assert setting.allowed == (there["MinValue"], there["MaxValue"])
         assert there["Type"] == "Number"
@@ -43,7 +46,7 @@ def test_a_setting_allows_what_its_parameter_allows(setting: Setting) -> None:
 def test_every_parameter_is_a_setting_a_derived_value_an_output_of_storage_or_a_package() -> None:
     values = settings.read({})
     packages = {f"{name}Package" for name in _functions()}
-    assert set(TEMPLATES["storage"]["Parameters"]) == set(values.storage)
+    assert set(TEMPLATES["storage"]["Parameters"]) == set(values.storage) | set(AWS.storage_parameters)
     assert set(TEMPLATES["app"]["Parameters"]) == set(values.app) | OUTPUTS | packages | {"EffectTableArns"}
 
 
@@ -92,6 +95,7 @@ def test_what_is_derived_lies_within_its_parameter_for_the_smallest_and_the_larg
         ("TASK_RETENTION_DAYS", "MonitorDlq", "TaskRetentionDays"),
         ("TASK_RETENTION_DAYS", "SweepTasks", "TaskRetentionDays"),
         ("RESEND_AFTER_SECONDS", "SweepTasks", "ResendAfterSeconds"),
+        *(("CORS_ORIGINS", function, "CorsOrigins") for function in ("SubmitTask", "QueryTasks", "SteerTasks")),
     ],
 )
 def test_a_setting_reaches_the_function_that_reads_it(variable: str, function: str, value: str) -> None:
@@ -145,6 +149,11 @@ BAD = {
     "another case": ("LOG_LEVEL", "info", "DEBUG, INFO, WARNING, ERROR"),
     "a size that is not offered": ("BATCH_SIZE", "7", "1, 2, 3"),
     "of the storage stack": ("LOG_RETENTION_DAYS", "2", "1, 3, 5"),
+    "every origin": ("CORS_ORIGINS", "*", "origins such as https://app.example.com"),
+    "an origin with a path": ("CORS_ORIGINS", "https://app.example.com/", "origins such as"),
+    "origins joined by a space": ("CORS_ORIGINS", "https://a.example https://b.example", "origins such as"),
+    "no address": ("ALARM_EMAIL", "ops", "an e-mail address, or nothing"),
+    "two addresses": ("ALARM_EMAIL", "a@example.com b@example.com", "an e-mail address, or nothing"),
 }
 
 

@@ -194,7 +194,8 @@ def test_while_nobody_consumes_nothing_is_sent_again_but_due_and_dead_tasks_are_
         planted(world.store, row)
     world.paused = True
     world.clock.at = NOW + 1000 * RESEND_AFTER_MS
-    assert world.sweep() == Healed(paused=True, examined=4, unparked=1, recorded=1), "the unparked one also as open"
+    healed = Healed(paused=True, examined=4, unparked=1, recorded=1, oldest_dead_seconds=RESEND_AFTER_MS)
+    assert world.sweep() == healed, "the unparked one also as open"
     assert world.queue.sent == [(Message("parked", 1), 0)]
     assert world.row("lost").sends == 0
 
@@ -366,12 +367,20 @@ def test_a_task_of_a_newer_version_is_left_to_the_sweeper_of_its_own_deployment(
 # Dead tasks. ----------------------------------------------------------------------------------------------------------
 
 
+def test_the_age_told_is_that_of_the_task_that_died_first_also_when_it_cannot_be_recorded(world: World) -> None:
+    for number in range(2):
+        planted(world.store, dead(task_id=f"dead-{number}", updated_at=NOW + 60 * number * SECOND))
+    planted(world.store, dead(task_id="newer", updated_at=NOW - 60 * SECOND, version=VERSION + 1))
+    world.clock.at = NOW + 90 * SECOND
+    assert world.sweep() == Healed(examined=3, oldest_dead_seconds=150)
+
+
 def test_a_dead_task_that_nobody_recorded_is_recorded_after_a_quarter_of_an_hour(world: World) -> None:
     planted(world.store, dead())
     world.clock.at = NOW + 15 * 60 * SECOND
-    assert world.sweep() == Healed(examined=1)
+    assert world.sweep() == Healed(examined=1, oldest_dead_seconds=900)
     world.clock.advance(1)
-    assert world.sweep() == Healed(examined=1, recorded=1)
+    assert world.sweep() == Healed(examined=1, recorded=1, oldest_dead_seconds=900)
     found = world.store.find(TASK_ID, NOW)
     assert found is not None
     assert found.task.index_class is IndexClass.RECORDED

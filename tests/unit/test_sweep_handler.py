@@ -96,7 +96,16 @@ ROWS = (
     a_task(task_id="parked", index_class=IndexClass.PARKED, next_attempt_at=NOW),
     dead(task_id="dead"),
 )
-HEALED = {"paused": False, "examined": 4, "resent": 1, "unparked": 1, "recorded": 1, "failed": 0}
+AGE = RESEND_AFTER_MS // 1000
+HEALED = {
+    "paused": False,
+    "examined": 4,
+    "resent": 1,
+    "unparked": 1,
+    "recorded": 1,
+    "failed": 0,
+    "oldest_dead_seconds": AGE,
+}
 
 
 def test_a_run_answers_logs_and_counts_what_it_healed(world: World, lines: Lines) -> None:
@@ -106,8 +115,13 @@ def test_a_run_answers_logs_and_counts_what_it_healed(world: World, lines: Lines
 
     said, metrics = lines()
     assert {**HEALED, "trigger": "aws.events", "message": "swept"}.items() <= said.items()
-    assert (metrics["Sweeps"], metrics["TasksHealed"]) == ([1.0], [3.0])
-    assert (metrics["stage"], metrics["service"]) == ("dev", "tasks")
+    counted = {name: metrics[name] for name in ("TasksHealed", "OldestDeadUnrecorded", "DeadLettersRecorded", "stage")}
+    assert counted == {
+        "TasksHealed": [3.0],
+        "OldestDeadUnrecorded": [AGE],
+        "DeadLettersRecorded": [1.0],
+        "stage": "dev",
+    }
 
 
 def test_a_run_that_finds_nothing_is_a_heartbeat_all_the_same(world: World, lines: Lines) -> None:
@@ -115,7 +129,8 @@ def test_a_run_that_finds_nothing_is_a_heartbeat_all_the_same(world: World, line
 
     said, metrics = lines()
     assert (said["message"], said["trigger"]) == ("swept", "invoked")
-    assert (metrics["Sweeps"], metrics["TasksHealed"]) == ([1.0], [0.0])
+    assert (metrics["TasksHealed"], metrics["OldestDeadUnrecorded"]) == ([0.0], [0.0])
+    assert "DeadLettersRecorded" not in metrics
 
 
 def test_the_heartbeat_and_the_healed_are_what_the_alarm_and_its_readers_look_for(world: World, lines: Lines) -> None:
@@ -123,8 +138,8 @@ def test_the_heartbeat_and_the_healed_are_what_the_alarm_and_its_readers_look_fo
 
     [told] = lines()[-1]["_aws"]["CloudWatchMetrics"]
     assert told["Namespace"] == "TaskProcessing"
-    assert sorted(told["Dimensions"][0]) == ["service", "stage"]
-    assert [metric["Name"] for metric in told["Metrics"]] == ["Sweeps", "TasksHealed"]
+    assert told["Dimensions"] == [["stage"]]
+    assert [metric["Name"] for metric in told["Metrics"]] == ["TasksHealed", "OldestDeadUnrecorded"]
 
 
 @pytest.mark.parametrize(("state", "resent"), [("Disabled", 0), ("Disabling", 0), ("Enabled", 1), ("Enabling", 1)])

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
+from bootstrap import settings
 from lambdas.common import aws, rows, transitions
 from lambdas.common.dead_letters import Recorder
 from lambdas.common.decisions import Answer
@@ -32,12 +33,11 @@ from lambdas.steer_tasks.steer import Steering
 from lambdas.submit_task.request import parse
 from lambdas.submit_task.submit import submit
 from lambdas.sweep_tasks.sweep import Healed, Sweeper
-from tests.benchmarks.capacity import Item
-from tests.benchmarks.lab import Lab, Record
-from tests.benchmarks.original import MAX_ATTEMPTS, TABLE, Original
-from tests.support.templates import template
+from scripts.cost.capacity import Item
+from scripts.cost.lab import Lab, Record
+from scripts.cost.original import MAX_ATTEMPTS, TABLE, Original
 
-MAX_RECEIVES: int = template("storage")["Parameters"]["MaxReceiveCount"]["Default"]
+MAX_RECEIVES = int(settings.read({}).storage["MaxReceiveCount"])
 """Of our queue."""
 RETENTION_SECONDS = 30 * 86_400
 RESEND_AFTER_MS = 180_000
@@ -154,20 +154,18 @@ class OurDesign:
 
     @cached_property
     def table(self) -> str:
-        properties = template("storage")["Resources"]["TaskTable"]["Properties"]
-        schema = {name: properties[name] for name in ("AttributeDefinitions", "KeySchema", "BillingMode")}
+        schema = self.lab.schema(f"{self.lab.stage}-tasks")
         if self.indexed:
-            return self.lab.table({**schema, "GlobalSecondaryIndexes": properties["GlobalSecondaryIndexes"]})
-        keys = {key["AttributeName"] for key in properties["KeySchema"]}
+            return self.lab.table(schema)
+        del schema["GlobalSecondaryIndexes"]
+        keys = {key["AttributeName"] for key in schema["KeySchema"]}
         schema["AttributeDefinitions"] = [a for a in schema["AttributeDefinitions"] if a["AttributeName"] in keys]
         return self.lab.table(schema)
 
     @cached_property
     def accounts(self) -> str:
         """A table of accounts, beside the table of tasks."""
-        properties = template("storage")["Resources"]["AccountsTable"]["Properties"]
-        schema = {name: properties[name] for name in ("AttributeDefinitions", "KeySchema", "BillingMode")}
-        return self.lab.table(schema, f"{self.table}-{ACCOUNTS}")
+        return self.lab.table(self.lab.schema(f"{self.lab.stage}-accounts"), f"{self.table}-{ACCOUNTS}")
 
     @cached_property
     def urls(self) -> tuple[str, str]:

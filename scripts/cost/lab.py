@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ import boto3
 
 from bootstrap.targets import Place
 from lambdas.common import aws
-from tests.benchmarks.meter import LiveTables, Meter
-from tests.support.waiting import eventually
+from scripts.cost.meter import LiveTables, Meter
 
 BATCH = 10
+MOVE_SECONDS = 30
 
 Record = dict[str, Any]
 """A message as Lambda hands it to a function."""
@@ -26,9 +27,10 @@ Step = Callable[[Record], bool]
 
 @dataclass(frozen=True)
 class Lab:
-    """A local AWS seen twice: through metered clients, and past the meter."""
+    """A local AWS, with the system deployed on it, seen twice: through metered clients, and past the meter."""
 
     place: Place
+    stage: str = "dev"
 
     @cached_property
     def meter(self) -> Meter:
@@ -54,6 +56,16 @@ class Lab:
         """With the settings that the functions use."""
         return boto3.client(service, config=aws.CONFIG, **self.place.client_options())
 
+    def schema(self, table: str) -> dict[str, Any]:
+        """Of a deployed table, as CreateTable takes it."""
+        found = self.dynamodb.describe_table(TableName=table)["Table"]
+        indexes = [
+            {name: index[name] for name in ("IndexName", "KeySchema", "Projection")}
+            for index in found.get("GlobalSecondaryIndexes", [])
+        ]
+        schema = {name: found[name] for name in ("AttributeDefinitions", "KeySchema")}
+        return {**schema, "BillingMode": "PAY_PER_REQUEST", **({"GlobalSecondaryIndexes": indexes} if indexes else {})}
+
     def table(self, properties: Mapping[str, Any], name: str | None = None) -> str:
         name = name or f"units-{uuid.uuid4().hex[:8]}"
         self.dynamodb.create_table(TableName=name, **properties)
@@ -72,7 +84,19 @@ class Lab:
 
     def poll(self, queue_url: str, step: Step) -> list[Record]:
         """What Lambda does for a full batch: one receive, and one delete for what was worked off."""
-        answer = self.metered_sqs.receive_message(
+        records = self.receive(self.metered_sqs, queue_url)
+        self.delete(self.metered_sqs, queue_url, [record for record in records if step(record)])
+        return records
+
+    def delete(self, sqs: Any, queue_url: str, records: Sequence[Record]) -> None:
+        """One call, if there is anything to delete."""
+        if records:
+            entries = [{"Id": str(n), "ReceiptHandle": record["receiptHandle"]} for n, record in enumerate(records)]
+            sqs.delete_message_batch(QueueUrl=queue_url, Entries=entries)
+
+    def receive(self, sqs: Any, queue_url: str) -> list[Record]:
+        """A full batch."""
+        answer = sqs.receive_message(
             QueueUrl=queue_url,
             MaxNumberOfMessages=BATCH,
             MessageSystemAttributeNames=["All"],
@@ -80,10 +104,6 @@ class Lab:
         )
         records = [_record(message) for message in answer.get("Messages", [])]
         assert len(records) == BATCH, f"{len(records)} messages in a batch that should be full"
-        done = [record for record in records if step(record)]
-        if done:
-            entries = [{"Id": str(n), "ReceiptHandle": record["receiptHandle"]} for n, record in enumerate(done)]
-            self.metered_sqs.delete_message_batch(QueueUrl=queue_url, Entries=entries)
         return records
 
     def carry_to_dlq(self, queue_url: str, dlq_url: str, records: Sequence[Record]) -> None:
@@ -93,14 +113,19 @@ class Lab:
                 QueueUrl=queue_url, ReceiptHandle=record["receiptHandle"], VisibilityTimeout=0
             )
 
-        def moved() -> int:
-            stray = self.sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=BATCH).get("Messages", [])
-            assert not stray, f"{len(stray)} messages had a receive left"
-            names = ["ApproximateNumberOfMessages"]
-            counted = self.sqs.get_queue_attributes(QueueUrl=dlq_url, AttributeNames=names)["Attributes"]
-            return int(counted[names[0]])
+        deadline = time.monotonic() + MOVE_SECONDS
+        while (moved := self._moved(queue_url, dlq_url)) < len(records):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{moved} of {len(records)} messages in the DLQ after {MOVE_SECONDS} s")
+            time.sleep(0.1)
 
-        eventually(moved, lambda count: count == BATCH)
+    def _moved(self, queue_url: str, dlq_url: str) -> int:
+        """SQS moves a message when it is asked for once too often."""
+        stray = self.sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=BATCH).get("Messages", [])
+        assert not stray, f"{len(stray)} messages had a receive left"
+        names = ["ApproximateNumberOfMessages"]
+        counted = self.sqs.get_queue_attributes(QueueUrl=dlq_url, AttributeNames=names)["Attributes"]
+        return int(counted[names[0]])
 
 
 def _record(message: Mapping[str, Any]) -> Record:

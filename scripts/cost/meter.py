@@ -11,14 +11,16 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
-from tests.benchmarks import capacity
-from tests.benchmarks.capacity import Index, Item
+from scripts.cost import capacity
+from scripts.cost.bill import Counts
+from scripts.cost.capacity import Index, Item
 
 Params = Mapping[str, Any]
+SHARED_BY_A_BATCH = ("ReceiveMessage", "DeleteMessageBatch")
 WRITES = ("PutItem", "UpdateItem", "DeleteItem")
 HIDES_WHAT_WAS_READ = ("ProjectionExpression", "FilterExpression", "Select")
 
@@ -67,10 +69,15 @@ class Usage:
         return self * (1 / count)
 
     @property
-    def usd(self) -> float:
+    def billed(self) -> Counts:
         """Of DynamoDB and SQS; Lambda, API Gateway and logs are not in it."""
-        writes = (self.table_writes + self.index_writes) * capacity.WRITE_UNIT_USD
-        return writes + self.reads * capacity.READ_UNIT_USD + self.requests * capacity.REQUEST_USD
+        writes = self.table_writes + self.index_writes
+        return Counts({"write_units": writes, "read_units": self.reads, "queue_requests": self.requests})
+
+    def alone(self, batch: int) -> Usage:
+        """In batches of one, measured in batches of so many: a receive and a delete for each message."""
+        shared = sum(self.calls.get(f"sqs.{name}", 0) for name in SHARED_BY_A_BATCH)
+        return replace(self, requests=self.requests + (batch - 1) * shared)
 
 
 @dataclass(frozen=True, slots=True)

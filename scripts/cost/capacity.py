@@ -19,11 +19,6 @@ WRITE_BYTES = 1024
 READ_BYTES = 4096
 REQUEST_BYTES = 64 * 1024
 
-WRITE_UNIT_USD = 0.625e-6
-READ_UNIT_USD = 0.125e-6
-REQUEST_USD = 0.40e-6
-"""List prices of us-east-1, on demand and standard queues, without the free tier (November 2026)."""
-
 
 def item_bytes(item: Item) -> int:
     """Names and values (DynamoDB Developer Guide, CapacityUnitCalculations)."""

@@ -1,0 +1,59 @@
+"""What docs/security.md tells to put in front of the API, put in front of it: SAM's own translation of the template."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+
+from bootstrap import embedded, environments, template
+from bootstrap.paths import ROOT
+
+PAGE = (ROOT / "docs" / "security.md").read_text()
+CHANGES = [yaml.safe_load(block) for block in re.findall(r"```yaml auth\n(.*?)```", PAGE, re.DOTALL)]
+TRANSLATE = """
+import json, sys
+from samtranslator.translator.transform import transform
+class Nothing:
+    def load(self): return {}
+made = transform(json.load(sys.stdin), {"Stage": "dev"}, Nothing())
+print(json.dumps(made["Resources"]["TaskApi"]["Properties"]["Body"]))
+"""
+"""For the environment of the embedded AWS, which holds SAM's translator."""
+
+
+def translated(auth: dict[str, Any]) -> dict[str, Any]:
+    """The API as OpenAPI, with this for its `Auth`."""
+    document = template.load(ROOT / "bootstrap" / "app.yaml")
+    document["Resources"]["TaskApi"]["Properties"]["Auth"] = auth
+    python = environments.python("embedded", embedded.LOCK, "the embedded AWS")
+    command, given = [str(python), "-c", TRANSLATE], json.dumps(document)
+    variables = {"AWS_DEFAULT_REGION": "eu-west-1"}
+    done = subprocess.run(command, input=given, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("auth", CHANGES, ids=[change["DefaultAuthorizer"] for change in CHANGES])
+def test_a_change_that_the_page_gives_asks_for_more_than_the_key_on_every_method_but_options(
+    auth: dict[str, Any],
+) -> None:
+    api = translated(auth)
+    asked = {
+        (method, path): {name for one in operation["security"] for name in one}
+        for path, methods in api["paths"].items()
+        for method, operation in methods.items()
+    }
+    for (method, path), names in asked.items():
+        assert names == (set() if method == "options" else {"api_key", auth["DefaultAuthorizer"]}), f"{method} {path}"
+    assert {method for method, _ in asked} >= {"get", "post", "delete", "options"}
+    assert auth["DefaultAuthorizer"] in api["securityDefinitions"]
+
+
+def test_the_page_gives_one_change_for_iam_and_one_for_jwt() -> None:
+    assert [change["DefaultAuthorizer"] for change in CHANGES] == ["AWS_IAM", "Users"]

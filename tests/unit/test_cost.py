@@ -1,0 +1,174 @@
+"""What `make cost` adds up: the bill, the prices, what a log tells, and the tables."""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from bootstrap.errors import BootstrapError
+from scripts.cost import __main__ as cost
+from scripts.cost import prices
+from scripts.cost.bill import Counts, Ends, Fixed, polls
+from scripts.cost.functions import Ran, Site, read
+from scripts.cost.measure import BATCHES, DESIGNS, Measured
+from scripts.cost.prices import Price, Prices
+
+LIST = Prices(
+    "here",
+    "2026-11-24",
+    {
+        name: Price(usd, 1, "a page")
+        for name, usd in {
+            "rest_requests": 4,
+            "write_units": 2,
+            "log_bytes": 1,
+            "metrics": 30,
+            "queue_requests": 1,
+        }.items()
+    },
+)
+
+
+def requests(count: float) -> Counts:
+    return Counts({"rest_requests": count})
+
+
+# The bill. ------------------------------------------------------------------------------------------------------------
+
+
+def test_counts_are_added_by_name_multiplied_and_priced() -> None:
+    counts = (requests(1) + Counts({"rest_requests": 1, "write_units": 3})) * 2
+    assert counts == Counts({"rest_requests": 4, "write_units": 6})
+    assert counts.usd(LIST) == 4 * 4 + 6 * 2
+
+
+@pytest.mark.parametrize(
+    ("rate", "count"),
+    [
+        (0, 1),
+        (0.5, (0.5 * 1 + 0.25 * 2 + 0.25 * 10) / 0.75),
+        (0.3, (0.7 * 1 + 0.21 * 2 + 0.09 * 10) / 0.91),
+    ],
+)
+def test_a_good_task_pays_for_its_retries_and_for_those_that_died(rate: float, count: float) -> None:
+    two_attempts = Ends([requests(1), requests(2)], requests(10))
+    assert two_attempts.per_good_task(rate).of["rest_requests"] == pytest.approx(count)
+
+
+def test_an_idle_queue_is_asked_by_five_polls_of_twenty_seconds() -> None:
+    assert polls(2) == Counts({"queue_requests": 2 * 5 * 3 * 60 * 24 * 30})
+
+
+# The price lists. -----------------------------------------------------------------------------------------------------
+
+FILES = sorted(prices.FOLDER.glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
+def test_a_price_list_is_dated_and_each_price_has_its_page_and_says_how_it_was_found(path: Path) -> None:
+    document = tomllib.loads(path.read_text())
+    entries = {name: entry for name, entry in document.items() if isinstance(entry, dict)}
+    assert date.fromisoformat(document["date"]) <= date.today()
+    assert document["region"] == path.stem
+    assert set(entries) == set(cost.NAMES)
+    assert all(entry["source"].startswith("https://aws.amazon.com/") and entry["found"] for entry in entries.values())
+
+
+def test_a_price_is_kept_by_the_piece() -> None:
+    found = prices.read("eu-west-1")
+    assert found.usd({"rest_requests": 1_000_000, "dashboards": 1}) == pytest.approx(3.50 + 3)
+
+
+def test_a_region_without_a_list_is_told_with_those_that_have_one() -> None:
+    with pytest.raises(BootstrapError, match="no price list for 'moon'; there are: eu-west-1, us-east-1"):
+        prices.read("moon")
+
+
+# What a log tells. ----------------------------------------------------------------------------------------------------
+
+LINES = [
+    "START RequestId: 1 Version: $LATEST",
+    '{"message":"grün"}',
+    '{"_aws":{}}',
+    "END RequestId: 1",
+    "REPORT RequestId: 1\tDuration: 4 ms\tBilled Duration: 5 ms\tMemory Size: 512 MB",
+]
+
+
+def test_a_log_tells_invocations_billed_time_and_whose_bytes_are_whose() -> None:
+    system = sum(len(LINES[number]) + 26 for number in (0, 3, 4))
+    assert read(LINES) == Ran(1, 5, 19 + 26 + 11 + 26, 11 + 26, system)
+    assert read([*LINES, *LINES]) == read(LINES) + read(LINES)
+    assert read([]) == Ran()
+
+
+def test_an_invocation_that_the_machine_made_slow_does_not_count_for_its_time() -> None:
+    slow = LINES[-1].replace("Billed Duration: 5", "Billed Duration: 900")
+    assert read([LINES[-1], slow, LINES[-1]]).milliseconds == 15
+
+
+@pytest.mark.parametrize(("kept", "log_bytes"), [(True, 110), (False, 10)])
+def test_lambdas_own_lines_are_billed_where_they_are_kept(kept: bool, log_bytes: int) -> None:
+    site = Site("ours", "submit", "process", "monitor", "queue", "dlq", 5, 0.5, system_lines=kept)
+    counts = site.counts(Ran(2, 4000, own_bytes=10, metric_bytes=5, system_bytes=100))
+    assert counts == Counts({"invocations": 2, "gb_seconds": 2, "log_bytes": log_bytes})
+
+
+# The tables. ----------------------------------------------------------------------------------------------------------
+
+
+def measured(ours: float, original: float) -> Measured:
+    good = {"ours": Counts({"rest_requests": ours, "log_bytes": 1}), "original": requests(original)}
+    ends = {(name, batch): Ends([good[name]], requests(0)) for name in DESIGNS for batch in BATCHES}
+    fixed = {
+        "ours": Fixed({"polls": Counts({"queue_requests": 7}), "metrics": Counts({"metrics": 2})}),
+        "low": Fixed({"polls": Counts({"queue_requests": 7})}),
+        "original": Fixed({"polls": Counts({"queue_requests": 7})}),
+    }
+    return Measured(ends, fixed, [], metrics_of_logs=0.5, dropped_log_bytes=3)
+
+
+@pytest.mark.parametrize(("original", "word"), [(1.1, "reached"), (1.0, "missed")])
+def test_the_target_is_reached_or_missed(original: float, word: str) -> None:
+    first, second, third = cost.verdict(measured(1, original), LIST)
+    assert f"{5 / (4 * original):.3f}, {word}." in first
+    assert "not built yet" in second
+    assert "3000000.00 USD" in third
+
+
+def test_a_month_is_its_tasks_and_its_fixed_part() -> None:
+    table = cost.month_table(measured(1, 2), LIST, 1000, 0.3)
+    cells = [next(iter(column.cells)) for column in table.columns]
+    assert cells == ["each alone in its batch, 0% of attempts fail", "5,067.00", "5,007.00", "8,007.00"]
+
+
+def test_what_is_left_out_with_low_fixed_costs_is_nothing_in_its_column() -> None:
+    table = cost.fixed_table(measured(1, 2), LIST)
+    rows = list(zip(*(column.cells for column in table.columns), strict=True))
+    assert rows == [
+        ("polls", "7 queue requests", "7.00", "7.00", "7.00"),
+        ("metrics", "2 metrics", "60.00", "0.00", "0.00"),
+        ("all", "", "67.00", "7.00", "7.00"),
+    ]
+
+
+def test_both_designs_stand_side_by_side_with_their_sum_and_ratio() -> None:
+    table = cost.tasks_table("", cost.per_million(measured(1, 2), 0), 1, LIST)
+    rows = list(zip(*(column.cells for column in table.columns), strict=True))
+    million = 1_000_000
+    assert [row[2:] for row in rows] == [
+        (f"{million:,}", f"{4 * million:,}.00", f"{2 * million:,}", f"{8 * million:,}.00"),
+        (f"{million:,}", f"{million:,}.00", "0", "0.00"),
+        ("", f"{5 * million:,}.00", "", f"{8 * million:,}.00"),
+        ("", "0.62", "", ""),
+    ]
+
+
+def test_the_machine_readable_form_has_every_case() -> None:
+    found = cost.as_json(measured(1, 2), LIST, 1000, 0.3)
+    cases = {(case["design"], case["batch"], case["failure_rate"]) for case in found["per_million"]}
+    assert cases == {(name, batch, rate) for name in DESIGNS for batch in BATCHES for rate in (0, 0.3)}
+    assert found["fixed_per_month"]["low"] == {"polls": 7}

@@ -1,0 +1,127 @@
+"""docs/deploy.md and the workflow that deploys: what they grant is what the templates and commands need."""
+
+from __future__ import annotations
+
+import json
+import re
+from fnmatch import fnmatch
+from typing import Any
+
+import pytest
+import yaml
+
+from bootstrap.paths import ROOT
+from bootstrap.targets import AWS
+from tests.support.templates import template
+
+SAM_MAKES = {
+    "AWS::Serverless::Api": {"AWS::ApiGateway::RestApi"},
+    "AWS::Serverless::Function": {"AWS::Lambda::Function", "AWS::Events::Rule"},
+}
+NAMELESS = {
+    "cloudformation:DescribeStackDriftDetectionStatus",
+    "cloudwatch:DescribeAlarms",
+    "lambda:GetEventSourceMapping",
+    "lambda:ListEventSourceMappings",
+    "logs:DescribeLogGroups",
+}
+"""Reading calls for which AWS's service authorization reference names no resource."""
+
+
+def policies() -> list[dict[str, Any]]:
+    """Trust and permissions of the role that deploys, then permissions of the one that plans."""
+    blocks = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(), re.DOTALL)
+    return [json.loads(block) for block in blocks]
+
+
+def actions(policy: dict[str, Any]) -> set[str]:
+    return {action for statement in policy["Statement"] for action in as_list(statement["Action"])}
+
+
+def as_list(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def grants(policy: dict[str, Any], action: str) -> bool:
+    return any(fnmatch(action, granted) for granted in actions(policy))
+
+
+def services() -> set[str]:
+    types = {one["Type"] for name in ("storage", "app") for one in template(name)["Resources"].values()}
+    made = set().union(*(SAM_MAKES.get(one, {one}) for one in types))
+    return {one.split("::")[1].lower() for one in made}
+
+
+@pytest.mark.parametrize("service", sorted(services()))
+def test_each_service_in_the_templates_is_granted_to_the_role_that_deploys(service: str) -> None:
+    _, deploys, _ = policies()
+
+    assert {action.split(":")[0] for action in actions(deploys)} >= {service}
+
+
+def test_no_role_may_do_everything_and_only_reading_is_granted_on_everything() -> None:
+    _, deploys, plans = policies()
+
+    for statement in [*deploys["Statement"], *plans["Statement"]]:
+        assert not [action for action in as_list(statement["Action"]) if action.endswith(":*") or action == "*"]
+        if statement["Resource"] == "*" and "Condition" not in statement:
+            assert set(as_list(statement["Action"])) == NAMELESS
+
+
+def test_the_role_that_plans_can_carry_nothing_out() -> None:
+    _, _, plans = policies()
+
+    assert {action.split(":")[0] for action in actions(plans)} == {"cloudformation"}
+    assert not actions(plans) & {"cloudformation:ExecuteChangeSet", "cloudformation:DeleteStack"}
+
+
+def test_a_role_goes_to_functions_only() -> None:
+    _, deploys, _ = policies()
+    [passes] = [one for one in deploys["Statement"] if "iam:PassRole" in as_list(one["Action"])]
+
+    assert passes["Condition"] == {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}}
+
+
+def workflow() -> dict[Any, Any]:
+    document: dict[Any, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / "deploy.yml").read_text())
+    return document
+
+
+def test_a_tag_is_deployed_after_its_plan_in_the_environment_that_the_trust_names() -> None:
+    trust, _, _ = policies()
+    jobs = workflow()["jobs"]
+    environment = jobs["deploy"]["environment"]
+
+    assert workflow()[True] == {"push": {"tags": ["v*"]}}  # YAML 1.1 reads `on` as true
+    assert jobs["deploy"]["needs"] == "plan"
+    condition = trust["Statement"][0]["Condition"]["StringEquals"]
+    assert condition["token.actions.githubusercontent.com:sub"].endswith(f":environment:{environment}")
+    assert "environment" not in jobs["plan"]
+
+
+def test_only_the_job_that_a_person_approves_deploys_and_no_job_holds_a_key() -> None:
+    jobs = workflow()["jobs"]
+    runs = {name: "\n".join(step.get("run", "") for step in job["steps"]) for name, job in jobs.items()}
+
+    assert "make deploy-aws YES=1" in runs["deploy"]
+    assert "make plan-aws" in runs["plan"]
+    assert "deploy-aws" not in runs["plan"]
+    assert "$GITHUB_STEP_SUMMARY" in runs["plan"]
+    assert "REPLACE" not in runs["deploy"]
+    for job in jobs.values():
+        assert job["permissions"] == {"contents": "read", "id-token": "write"}
+    assert "secrets." not in (ROOT / ".github" / "workflows" / "deploy.yml").read_text()
+    assert AWS.region in workflow()["env"]["AWS_REGION"]
+
+
+@pytest.mark.parametrize("table", ["TaskTable", "AccountsTable"])
+def test_both_tables_of_prod_are_recoverable_and_outlive_their_stack(table: str) -> None:
+    document = template("storage")
+    one = document["Resources"][table]
+    recovery = one["Properties"]["PointInTimeRecoverySpecification"]
+
+    assert document["Conditions"]["IsProd"] == {"Fn::Equals": [{"Ref": "Stage"}, "prod"]}
+    assert recovery == {"PointInTimeRecoveryEnabled": {"Fn::If": ["IsProd", True, False]}}
+    assert one["DeletionPolicy"] == {"Fn::If": ["IsProd", "RetainExceptOnCreate", "Delete"]}
+    assert one["UpdateReplacePolicy"] == "Retain"
+    assert document["Transform"] == "AWS::LanguageExtensions"  # without it AWS takes no function in a DeletionPolicy

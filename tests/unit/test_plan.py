@@ -1,0 +1,162 @@
+"""A change set as people read it: what stands out, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bootstrap.plan import LOST, LOST_BY_TYPE, Change, ParameterChange, Plan, change_of, lines, parameter_changes
+from tests.support.templates import template
+
+TABLE, QUEUE, FUNCTION = "AWS::DynamoDB::Table", "AWS::SQS::Queue", "AWS::Lambda::Function"
+
+
+def modified(replacement: str, *details: dict[str, Any], **more: str) -> dict[str, Any]:
+    basics = {"Action": "Modify", "LogicalResourceId": "TaskQueue", "ResourceType": QUEUE}
+    return {**basics, "Replacement": replacement, "Details": list(details), **more}
+
+
+def detail(name: str, source: str) -> dict[str, Any]:
+    return {"Target": {"Attribute": "Properties", "Name": name}, "ChangeSource": source}
+
+
+@pytest.mark.parametrize(
+    ("action", "replacement", "verb", "lost"),
+    [
+        ("Add", "", "add", False),
+        ("Modify", "False", "change", False),
+        ("Modify", "", "change", False),
+        ("Modify", "True", "REPLACE", True),
+        ("Modify", "Conditional", "MAY REPLACE", True),
+        ("Remove", "", "REMOVE", True),
+    ],
+)
+def test_what_is_replaced_or_removed_is_lost(action: str, replacement: str, verb: str, lost: bool) -> None:
+    change = Change(action, "TaskTable", TABLE, replacement)
+
+    assert change.verb == verb
+    assert (change.loss is not None) is lost
+
+
+@pytest.mark.parametrize(
+    ("resource", "type_", "lost"),
+    [
+        ("TaskTable", TABLE, "every task"),
+        ("AccountsTable", TABLE, "every balance"),
+        ("OtherTable", TABLE, "every item in it"),
+        ("TaskQueue", QUEUE, "sends those of open tasks again"),
+        ("TaskDlq", QUEUE, "records their tasks"),
+        ("PackageBucket", "AWS::S3::Bucket", "packages"),
+        ("ApiKey", "AWS::ApiGateway::ApiKey", "every client needs the new one"),
+        ("SubmitTaskLogs", "AWS::Logs::LogGroup", "every log line"),
+    ],
+)
+def test_it_is_said_what_is_lost(resource: str, type_: str, lost: str) -> None:
+    loss = Change("Remove", resource, type_).loss
+
+    assert loss is not None
+    assert lost in loss
+
+
+def test_every_resource_that_holds_something_has_its_loss_told() -> None:
+    resources = template("storage")["Resources"]
+
+    assert {name for name, one in resources.items() if Change("Remove", name, one["Type"]).loss is None} <= {
+        name for name, one in resources.items() if one["Type"].endswith("Policy")
+    }
+    assert set(LOST) <= set(resources)
+    assert {one["Type"] for name, one in resources.items() if name in LOST} <= set(LOST_BY_TYPE)
+
+
+def test_what_is_kept_outside_of_the_stack_is_lost_to_it_all_the_same() -> None:
+    change = change_of(modified("True", PolicyAction="ReplaceAndRetain"))
+
+    assert change.loss is not None
+    assert "kept outside of the stack" in change.loss
+
+
+def test_a_function_made_anew_is_no_loss() -> None:
+    assert Change("Remove", "SubmitTask", FUNCTION).loss is None
+
+
+@pytest.mark.parametrize(
+    ("change", "allowed", "refused"),
+    [
+        (Change("Remove", "TaskTable", TABLE), [], True),
+        (Change("Modify", "TaskQueue", QUEUE, "True"), [], True),
+        (Change("Modify", "TaskQueue", QUEUE, "Conditional"), [], True),
+        (Change("Modify", "TaskQueue", QUEUE, "True"), ["TaskTable"], True),
+        (Change("Modify", "TaskQueue", QUEUE, "True"), ["TaskTable", "TaskQueue"], False),
+        (Change("Modify", "TaskQueue", QUEUE, "False"), [], False),
+        (Change("Add", "TaskQueue", QUEUE), [], False),
+        (Change("Remove", "ApiKey", "AWS::ApiGateway::ApiKey"), [], False),
+    ],
+)
+def test_a_table_or_a_queue_goes_only_when_told_so_by_name(change: Change, allowed: list[str], refused: bool) -> None:
+    assert Plan("p", False, [change]).unwanted(allowed) == ([change] if refused else [])
+
+
+def test_properties_are_named_and_a_change_by_reference_only_is_not_direct() -> None:
+    assert change_of(modified("False", detail("VisibilityTimeout", "ParameterReference"))) == Change(
+        "Modify", "TaskQueue", QUEUE, "False", True, ("VisibilityTimeout",)
+    )
+    assert change_of(modified("False", detail("RedrivePolicy", "ResourceAttribute"))).direct is False
+    assert change_of(modified("False")).direct is True
+
+
+def test_parameters_that_differ_are_told_old_and_new() -> None:
+    found = parameter_changes({"A": "1", "B": "2", "Gone": "x"}, {"A": "1", "B": "3", "C": "4"})
+
+    assert found == [ParameterChange("B", "2", "3"), ParameterChange("C", None, "4")]
+    assert [str(one) for one in found] == ["B: 2 -> 3", "C: (new) -> 4"]
+
+
+def test_a_plan_reads_from_harmless_to_lossful() -> None:
+    plan = Plan(
+        "p",
+        False,
+        [
+            Change("Remove", "TaskTable", TABLE),
+            Change("Add", "SubmitTask", FUNCTION),
+            Change("Add", "PostPermission", "AWS::Lambda::Permission"),
+            Change("Add", "GetPermission", "AWS::Lambda::Permission"),
+            Change("Modify", "TaskQueue", QUEUE, "False", True, ("VisibilityTimeout",)),
+            Change("Modify", "TaskDlq", QUEUE, "False", False),
+        ],
+        [ParameterChange("QueueVisibilitySeconds", "174", "360")],
+    )
+
+    assert [text for text, _ in lines("dev-tasks-storage", plan)] == [
+        "Plan for dev-tasks-storage: 3 to add, 1 to change, 1 to REMOVE.",
+        "  + add     SubmitTask  Lambda::Function",
+        "  ~ change  TaskQueue   SQS::Queue        VisibilityTimeout",
+        "  - REMOVE  TaskTable   DynamoDB::Table",
+        f"      DATA LOSS: {LOST['TaskTable']}.",
+        "  + add  2 x Lambda::Permission",
+        "  parameter QueueVisibilitySeconds: 174 -> 360",
+        "  looked at again, since they refer to these: TaskDlq",
+    ]
+    assert {text for text, style in lines("x", plan) if "red" in style} == {
+        "  - REMOVE  TaskTable   DynamoDB::Table",
+        f"      DATA LOSS: {LOST['TaskTable']}.",
+    }
+
+
+def test_what_only_may_be_replaced_is_told_so() -> None:
+    plan = Plan("p", False, [Change("Modify", "SubmitTaskLogs", "AWS::Logs::LogGroup", "Conditional")])
+
+    assert [text for text, _ in lines("s", plan)] == [
+        "Plan for s: 1 that it MAY REPLACE.",
+        "  ! MAY REPLACE  SubmitTaskLogs  Logs::LogGroup",
+        "      DATA LOSS, if so: every log line in it.",
+    ]
+
+
+def test_the_parameters_of_a_new_stack_are_no_changes() -> None:
+    plan = Plan("p", True, [Change("Add", "TaskTable", TABLE)], [ParameterChange("Stage", None, "dev")])
+
+    assert [text for text, _ in lines("s", plan)] == [
+        "Plan for s (new): 1 to add.",
+        "  + add  TaskTable  DynamoDB::Table",
+    ]
