@@ -12,14 +12,13 @@ from botocore.exceptions import ClientError
 
 from bootstrap import states
 from bootstrap.errors import BootstrapError
+from bootstrap.events import Events, is_unknown
 from bootstrap.plan import Change, Plan, change_of, parameter_changes
 from bootstrap.states import NEVER_COMPLETED, Transient
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
 
-QUIET_TYPES = frozenset({"AWS::Lambda::Permission", "AWS::ApiGateway::Deployment", "AWS::CloudFormation::Stack"})
-"""Not named as progress: there are many, and nobody knows them by name."""
 CAPABILITIES: Any = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
 DEADLINE_SECONDS = 1800
 FIRST_PAUSE_SECONDS = 0.1
@@ -70,9 +69,9 @@ class Stack:
         self._again = again
         self._holds_data = holds_data
 
-    def status(self) -> str | None:
-        """None when there is no such stack."""
-        description = self._describe()
+    def status(self, stack_id: str | None = None) -> str | None:
+        """None when there is no such stack. A deleted one is found by its id only."""
+        description = self._describe(stack_id)
         return description["StackStatus"] if description else None
 
     def exists(self) -> bool:
@@ -127,7 +126,7 @@ class Stack:
             StackFailed: naming the resource that failed, why, what CloudFormation did, and what to type.
             BootstrapError: the stack has changed since the plan was made.
         """
-        seen = self._seen()
+        events = self._events(only={change.resource for change in plan.changes if change.direct})
         try:
             self._client.execute_change_set(StackName=self.name, ChangeSetName=plan.name)
         except ClientError as error:
@@ -137,9 +136,9 @@ class Stack:
                 f"{self.name} has changed since this plan was made: another deploy was quicker. Nothing was done.",
                 f"Type `{self._again}` for a new plan.",
             ) from error
-        status, failures = self._follow(seen, only={change.resource for change in plan.changes if change.direct})
+        status = self._follow(events)
         if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-            raise self._failed("deploy", status, failures)
+            raise self._failed("deploy", status, events)
 
     def discard(self, plan: Plan) -> None:
         """Forget a plan. A stack that was to be created by it is only a name until then, and goes too.
@@ -154,7 +153,7 @@ class Stack:
         try:
             self._client.delete_change_set(StackName=self.name, ChangeSetName=change_set)
         except ClientError as error:
-            if not _unknown(error):
+            if not is_unknown(error):
                 raise
 
     def _has_plans(self) -> bool:
@@ -171,11 +170,11 @@ class Stack:
         if description is None:
             return False
         stack_id = description["StackId"]
-        seen = self._seen()
+        events = self._events()
         self._client.delete_stack(StackName=self.name)
-        status, failures = self._follow(seen, stack_id)
+        status = self._follow(events, stack_id)
         if status not in (None, "DELETE_COMPLETE"):
-            raise self._failed("delete", status, failures)
+            raise self._failed("delete", status, events)
         return True
 
     def _create_change_set(
@@ -211,9 +210,9 @@ class Stack:
     def _make_ready(self) -> bool:
         """True when the stack has to be created, False when it can be updated."""
         status = self.status()
-        if status and status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS":
+        if status and _is_moving(status) and status != "REVIEW_IN_PROGRESS":
             self._report(f"{self.name} is busy with another change ({status}); waiting for its end")
-            status, _ = self._follow(self._seen(), ours=False)
+            status = self._follow(self._events(), ours=False)
         if status == "UPDATE_ROLLBACK_FAILED" or (status == "DELETE_FAILED" and self._holds_data):
             raise BootstrapError(
                 f"{self.name} is in the state {status}, in which it can be neither updated nor made anew. "
@@ -244,7 +243,7 @@ class Stack:
         try:
             return self._client.describe_change_set(StackName=self.name, ChangeSetName=change_set)
         except ClientError as error:
-            if _unknown(error):
+            if is_unknown(error):
                 return None
             raise
 
@@ -254,7 +253,7 @@ class Stack:
             each = pages.paginate(StackName=self.name, ChangeSetName=change_set)
             return [change_of(entry["ResourceChange"]) for page in each for entry in page["Changes"]]
         except ClientError as error:
-            if _unknown(error):
+            if is_unknown(error):
                 return None
             raise
 
@@ -267,41 +266,23 @@ class Stack:
             f"The change set of {self.name} failed: {reason}", states.next_step(None, self.name, "", self._again)
         )
 
-    def _follow(
-        self, seen: set[str], stack_id: str | None = None, only: Collection[str] | None = None, ours: bool = True
-    ) -> tuple[str | None, list[str]]:
-        """Report events until the stack rests (of the resources in `only`); its status then, and what failed.
+    def _follow(self, events: Events, stack_id: str | None = None, ours: bool = True) -> str | None:
+        """Report events until the stack rests; its status then, None when it is gone.
 
         Our own change has ended when its event and the stack's status say the same: each may be late.
         """
-        failures: list[str] = []
-        ended_as, unseen_until = None, time.monotonic() + UNSEEN_SECONDS
+        odd_since = None
         for _ in self._until("change"):
-            description = self._describe(stack_id)
-            status = description["StackStatus"] if description else None
-            for event in self._new_events(seen, stack_id):
-                self._tell(event, failures, only)
-                if event["LogicalResourceId"] == self.name:
-                    ended_as = event["ResourceStatus"]
-            late = time.monotonic() > unseen_until
-            if status is None and (stack_id or late):
-                return None, failures
-            if status and not status.endswith("_IN_PROGRESS") and (status == ended_as or late or not ours):
-                return status, failures
+            status = self.status(stack_id)
+            events.read(stack_id)
+            if status and _is_moving(status):
+                odd_since = None
+                continue
+            odd_since = odd_since or time.monotonic()
+            expected = status == events.ended_as if status else stack_id is not None
+            if expected or not ours or time.monotonic() - odd_since > UNSEEN_SECONDS:
+                return status
         raise AssertionError("unreachable")
-
-    def _tell(self, event: Mapping[str, Any], failures: list[str], only: Collection[str] | None) -> None:
-        status, resource = event["ResourceStatus"], event["LogicalResourceId"]
-        reason = event.get("ResourceStatusReason", "")
-        if status.endswith("_FAILED") and "cancelled" not in reason.lower():
-            # The stack's own reason only repeats the names of its resources, unless it failed before any of them.
-            at = len(failures) if resource == self.name else 0
-            failures.insert(at, f"{resource} ({event['ResourceType']}): {reason}")
-            self._report(f"{resource} failed: {reason}")
-        elif status == "DELETE_SKIPPED":
-            self._report(f"{resource} kept: {event.get('PhysicalResourceId') or 'outside of the stack'}")
-        elif status in _DONE and event["ResourceType"] not in QUIET_TYPES and (only is None or resource in only):
-            self._report(f"{resource} {_DONE[status]}")
 
     def _until(self, what: str) -> Iterator[None]:
         deadline, pause = time.monotonic() + DEADLINE_SECONDS, min(FIRST_PAUSE_SECONDS, self._pause)
@@ -318,67 +299,24 @@ class Stack:
         try:
             return self._client.describe_stacks(StackName=stack_id or self.name)["Stacks"][0]
         except ClientError as error:
-            if _unknown(error):
+            if is_unknown(error):
                 return None
             raise
 
-    def _seen(self) -> set[str]:
-        """Ids of the events so far; the newest page is enough to know where the new ones begin."""
-        return {event["EventId"] for event in self._events_newest_first(stack_id=None, pages=1)}
-
-    def _new_events(self, seen: set[str], stack_id: str | None) -> list[Any]:
-        """Oldest first; from then on they are in `seen`."""
-        new = []
-        for event in self._events_newest_first(stack_id):
-            if event["EventId"] in seen:
-                break
-            new.append(event)
-        seen.update(event["EventId"] for event in new)
-        return new[::-1]
-
-    def _events_newest_first(self, stack_id: str | None, pages: int | None = None) -> Iterator[Any]:
-        paginator = self._client.get_paginator("describe_stack_events")
-        try:
-            for number, page in enumerate(paginator.paginate(StackName=stack_id or self.name), 1):
-                yield from page["StackEvents"]
-                if number == pages:
-                    return
-        except ClientError as error:
-            if not _unknown(error):
-                raise
-
-    def _refused_resources(self) -> list[str]:
-        """What CloudFormation refused before it began (a taken name, a wrong property), from events of its own."""
-        try:
-            events = self._client.describe_events(StackName=self.name, Filters={"FailedEvents": True})[
-                "OperationEvents"
-            ]
-        except ClientError:
-            return []
-        return [
-            f"{event['LogicalResourceId']} ({event.get('ResourceType', '')}): {event['ValidationStatusReason']}"
-            for event in events
-            if "ValidationStatusReason" in event
-        ]
-
-    def _failed(self, what: str, status: str | None, failures: list[str]) -> StackFailed:
-        of_resources = [failure for failure in failures if not failure.startswith(f"{self.name} ")]
-        reasons = of_resources or self._refused_resources() or failures
-        reason = "; ".join(reasons[:3]) or "CloudFormation gave no reason"
+    def _failed(self, what: str, status: str | None, events: Events) -> StackFailed:
+        reason = "; ".join(events.failures()[:3]) or "CloudFormation gave no reason"
         return StackFailed(
             f"The {what} of {self.name} failed ({status}): {reason.rstrip('.')}. {states.outcome(status)}",
             self._next_step(status),
             states.transient(reason),
         )
 
+    def _events(self, only: Collection[str] | None = None) -> Events:
+        return Events(self._client, self.name, self._report, only)
+
     def _next_step(self, status: str | None) -> str:
         return states.next_step(status, self.name, self._client.meta.region_name, self._again)
 
 
-_DONE = {"CREATE_COMPLETE": "created", "UPDATE_COMPLETE": "updated", "DELETE_COMPLETE": "deleted"}
-
-
-def _unknown(error: ClientError) -> bool:
-    """There is no such stack or change set, or not yet."""
-    found = error.response["Error"]
-    return "does not exist" in found["Message"] or found["Code"] in ("ChangeSetNotFound", "ChangeSetNotFoundException")
+def _is_moving(status: str) -> bool:
+    return status.endswith("_IN_PROGRESS")

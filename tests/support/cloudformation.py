@@ -38,6 +38,8 @@ class FakeCloudFormation:
     """Empty: in success."""
     late: int = 0
     """Looks at the stack that still show what was before the last change; right after a creation that is nothing."""
+    late_events: int = 0
+    """Reads of events that do not show those of the last change yet."""
     unseen_change_sets: int = 0
     """Looks at a new change set that are told there is none."""
     overtaken: int = 0
@@ -49,6 +51,7 @@ class FakeCloudFormation:
     stacks: dict[str, FakeStack] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     meta: Any = field(default_factory=lambda: SimpleNamespace(region_name="eu-west-1"))
+    _executed: bool = False
     _before: list[tuple[FakeStack | None, str]] = field(default_factory=list)
 
     def describe_stacks(self, **asked: Any) -> dict[str, Any]:
@@ -113,6 +116,7 @@ class FakeCloudFormation:
                 "ExecuteChangeSet", "ChangeSetNotFound", f"ChangeSet [{asked['ChangeSetName']}] does not exist"
             )
         stack.change_sets.clear()
+        self._executed = True
         creates = stack.status == "REVIEW_IN_PROGRESS"
         self._before = [(None if creates else stack, stack.status)] * self.late
         stack.status = self.ends or ("CREATE_COMPLETE" if creates else "UPDATE_COMPLETE")
@@ -152,6 +156,9 @@ class FakeCloudFormation:
         if stack is None:
             raise refusal("DescribeStackEvents", "ValidationError", f"Stack [{asked['StackName']}] does not exist")
         newest_first = stack.events[::-1]
+        if self._executed and self.late_events:
+            self.late_events -= 1
+            newest_first = newest_first[len(self.events) + 1 :]
         for start in range(0, max(len(newest_first), 1), PAGE):
             self.calls.append("describe_stack_events")
             yield {"StackEvents": newest_first[start : start + PAGE]}

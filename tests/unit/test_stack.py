@@ -80,6 +80,15 @@ def test_a_state_of_before_is_not_taken_for_the_end_of_the_change() -> None:
         deploy(aws)
 
 
+def test_a_change_has_not_ended_before_its_events_are_told() -> None:
+    failing = ("TaskQueue", "AWS::SQS::Queue", "UPDATE_FAILED", "no such attribute")
+    aws = in_state("UPDATE_COMPLETE", late_events=3, ends="UPDATE_ROLLBACK_COMPLETE")
+    aws.events = [failing]
+
+    with pytest.raises(StackFailed, match="no such attribute"):
+        deploy(aws)
+
+
 def test_a_stack_that_is_never_seen_again_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stacks, "UNSEEN_SECONDS", 0.05)
     aws = FakeCloudFormation(changes=[ADDED], events=[CREATED], late=100_000)
@@ -218,19 +227,26 @@ def test_forgetting_a_plan_for_a_new_stack_takes_its_name_away() -> None:
     assert aws.stacks == {}
 
 
-def test_forgetting_a_plan_leaves_the_plan_and_the_stack_of_somebody_else_alone() -> None:
-    aws = FakeCloudFormation(changes=[ADDED], events=[CREATED])
+def test_forgetting_a_plan_leaves_the_plan_of_somebody_else_alone() -> None:
+    aws = FakeCloudFormation(changes=[ADDED])
     mine, theirs = stack(aws).plan(TEMPLATE, {}, {}), stack(aws).plan(TEMPLATE, {}, {})
     assert mine is not None
     assert theirs is not None
 
     stack(aws).discard(mine)
+
     assert set(aws.stacks[NAME].change_sets) == {theirs.name}
 
+
+def test_forgetting_a_plan_leaves_the_stack_alone_that_somebody_else_has_made_meanwhile() -> None:
+    aws = FakeCloudFormation(changes=[ADDED], events=[CREATED])
     mine = stack(aws).plan(TEMPLATE, {}, {})
     assert mine is not None
-    aws.stacks[NAME].status = "CREATE_COMPLETE"
+    deploy(aws)
+
     stack(aws).discard(mine)
+
+    assert aws.stacks[NAME].status == "CREATE_COMPLETE"
     assert "delete_stack" not in aws.calls
 
 
