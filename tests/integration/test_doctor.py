@@ -40,7 +40,10 @@ def test_each_probe_says_so_when_the_rule_is_broken(stack: DeployedStack) -> Non
 
     results = examine(stack.place, [probe for probe in held if probe.control], quiet, under_control=True)
 
-    blind = [result for result in results if result.finding.verdict != "differs"]
+    # What is counted from outside can be missed once on a busy machine; a control that is blind is so twice.
+    doubtful = [result.probe for result in results if result.finding.verdict != "differs"]
+    again = examine(stack.place, doubtful, quiet, under_control=True)
+    blind = [result for result in again if result.finding.verdict != "differs"]
     assert not blind, f"under their negative control: {verdicts(blind)}"
 
 

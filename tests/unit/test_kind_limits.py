@@ -118,10 +118,19 @@ def test_the_manifest_tells_what_each_kind_asks_for_in_order_of_names() -> None:
 def test_the_manifest_of_the_package_is_its_answer_as_a_program() -> None:
     command = [sys.executable, "-m", "lambdas.process_task.kinds"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == kinds.load(kinds_package).manifest()
+    loaded = kinds.load(kinds_package)
+    # Other tests of this process may have registered kinds of their own.
+    own = {name for name in loaded.names() if not _run_of(loaded, name).__module__.startswith("tests.")}
+    assert json.loads(done.stdout) == [kind for kind in loaded.manifest() if kind["name"] in own]
     assert {"name": "deposit", "attempts": None, "timeout_seconds": None, "tables": ["accounts"]} in json.loads(
         done.stdout
     )
+
+
+def _run_of(loaded: kinds.Registry, name: str) -> kinds.Run:
+    found = loaded.get(name)
+    assert found is not None
+    return found.run
 
 
 # Accounts. ------------------------------------------------------------------------------------------------------------
