@@ -59,7 +59,7 @@ resume: $(RUN) ## work on tasks again after `make pause` (TARGET=aws)
 model: $(DEV) ## explore every state in large bounds, then drop each term of each condition (minutes)
 	@$(PY) -m tests.model
 	@$(PY) -m tests.mutation
-chaos: $(DEV) ## many tasks while everything breaks, each accounted for (COUNT=2000 SEED= CONCURRENCY= INTENSITY=)
+chaos: $(DEV) ## many tasks while everything breaks, each accounted for (COUNT=2000 SEED= CONCURRENCY=8)
 	@$(PY) -m tests.chaos
 cost: $(RUN) ## what a month on AWS would cost, counted here (TASKS_PER_MONTH=1000000 FAILURE_RATE=0.3 REGION=eu-west-1)
 	@$(PY) -m scripts.cost $(if $(TASKS_PER_MONTH),--tasks-per-month $(TASKS_PER_MONTH)) $(if $(FAILURE_RATE),--failure-rate $(FAILURE_RATE)) $(if $(REGION),--region $(REGION))

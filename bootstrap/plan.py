@@ -30,6 +30,8 @@ LOST_BY_TYPE: Mapping[str, str] = {
 }
 QUIET_TYPES = frozenset({"AWS::Lambda::Permission"})
 """Counted, not named: one per route of the API, and nobody knows them by name."""
+_VERBS: Mapping[str, Verb] = {"True": "REPLACE", "Conditional": "MAY REPLACE"}
+"""Of a change that is none of the others, by what CloudFormation says of its replacement."""
 _DIRECT = frozenset({"DirectModification", "ParameterReference"})
 _KEEPS = frozenset({"Retain", "ReplaceAndRetain"})
 
@@ -57,7 +59,7 @@ class Change:
             return "add"
         if self.action == "Remove":
             return "REMOVE"
-        return {"True": "REPLACE", "Conditional": "MAY REPLACE"}.get(self.replacement, "change")  # type: ignore[return-value]
+        return _VERBS.get(self.replacement, "change")
 
     @property
     def loss(self) -> str | None:

@@ -15,7 +15,7 @@ from bootstrap.errors import BootstrapError
 try:
     from yaml import CSafeLoader as SafeLoader  # ten times as fast, where PyYAML was built with libyaml
 except ImportError:
-    from yaml import SafeLoader  # type: ignore[assignment]
+    from yaml import SafeLoader  # type: ignore[assignment]  # the same to whoever loads by it
 
 Document = Mapping[str, Any]
 

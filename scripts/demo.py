@@ -50,14 +50,19 @@ class Plan:
 
 def plan(variables: Mapping[str, str]) -> Plan:
     return Plan(
-        _whole(variables, "COUNT", 100, 1, 100_000),
-        _whole(variables, "CONCURRENCY", 10, 1, 200),
-        _whole(variables, "WAIT", 600, 1, 86_400),
-        _whole(variables, "KILL", 0, 0, 1),
+        whole(variables, "COUNT", 100, 1, 100_000),
+        whole(variables, "CONCURRENCY", 10, 1, 200),
+        whole(variables, "WAIT", 600, 1, 86_400),
+        whole(variables, "KILL", 0, 0, 1),
     )
 
 
-def _whole(variables: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+def whole(variables: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    """A number that a person may give in the environment.
+
+    Raises:
+        BootstrapError: naming the variable, its value and what is allowed.
+    """
     text = variables.get(name) or str(default)
     if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
         raise BootstrapError(f"{name} is {text!r}; allowed: a whole number from {least} to {most}.")

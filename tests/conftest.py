@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -58,6 +58,22 @@ def local_aws(backend: str) -> Iterator[int | None]:
         pytest.skip(why)
     with localstack.container(image) as port:
         yield port
+
+
+@contextmanager
+def own_stack(backend: str, name: str, settings: Mapping[str, str], swept: bool = True) -> Iterator[DeployedStack]:
+    """A stack of a module's own. `swept`: the sweeper runs every minute, else only when a test says so."""
+    folder = stacks.new_folder(TESTS, name)
+    with local_aws(backend) as port:
+        try:
+            stack = stacks.deploy(folder, backend, port, **settings)
+            if not swept:
+                events = stack.aws("events")
+                for rule in events.list_rules()["Rules"]:
+                    events.disable_rule(Name=rule["Name"])
+            yield stack
+        finally:
+            stacks.remove(folder)
 
 
 @contextmanager

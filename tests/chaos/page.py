@@ -60,16 +60,16 @@ Plot = Callable[[Axes, Report], None]
 def of(report: Report) -> str:
     """The whole page as HTML."""
     broken = sum(report["broken"].values())
-    verdict = "Every guarantee was kept" if not broken else f"{broken} broken guarantees"
+    kept = "Every guarantee was kept" + (" until it was interrupted" if report["interrupted"] else "")
+    verdict = kept if not broken else f"{broken} broken guarantees"
     seed = f"seed {report['seed']}, {report['seconds']} s, {report['machine']}"
-    cut = " It was interrupted." if report["interrupted"] else ""
     plots = "".join(f"<section><h2>{escape(title)}</h2>{_drawn(draw, report)}</section>" for title, draw in PLOTS)
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Chaos: {escape(verdict)}</title><style>{STYLE}</style>
 <main>
 <h1>{escape(verdict)}</h1>
-<p>{report["accepted"]:,} tasks while everything broke ({escape(seed)}).{cut} The same again:
+<p>{report["accepted"]:,} tasks while everything broke ({escape(seed)}). The same again:
 <code>make chaos COUNT={report["count"]} SEED={report["seed"]}</code></p>
 <div class="tiles">{_tiles(report)}</div>
 <div class="plots">{plots}</div>

@@ -13,12 +13,11 @@ from typing import Any
 from rich.table import Table
 
 from bootstrap import console
-from bootstrap.paths import ROOT
 from lambdas.common.task import Status
 from scripts.load_test import percentile
 from tests.chaos import page, verdict
 from tests.chaos.plan import CHANCES, Plan
-from tests.chaos.run import DLQ_VISIBILITY_SECONDS, PROFILE, QUEUE_VISIBILITY_SECONDS, SWEEP_SECONDS, Run
+from tests.chaos.run import SHOWN, Run
 from tests.chaos.verdict import Breach, Facts
 
 KINDS = ("lost", "double", "stuck", "wrong-terminal", "dead-letter", "history", "phantom", "queue", "run")
@@ -36,15 +35,9 @@ def made(asked: Any, plan: Plan, run: Run, facts: Facts, found: Sequence[Breach]
         "count": asked.count,
         "seed": asked.seed,
         "clients": asked.concurrency,
-        "intensity": asked.intensity,
         "interrupted": interrupted,
         "seconds": round(run.seconds, 1),
-        "profile": {
-            **PROFILE,
-            "queue visibility": f"{QUEUE_VISIBILITY_SECONDS} s",
-            "dead-letter queue visibility": f"{DLQ_VISIBILITY_SECONDS} s",
-            "sweep": f"every {SWEEP_SECONDS} s",
-        },
+        "profile": SHOWN,
         "submitted": sum(line["event"] == "submit" for line in facts.lines),
         "accepted": accepted,
         "unknown": len(facts.unknown),
@@ -174,4 +167,4 @@ def write(report: Mapping[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     (folder / "report.html").write_text(page.of(report))
-    console.say(f"Report: {(folder / 'report.html').relative_to(ROOT)}, and report.json beside it.")
+    console.say(f"Report: {os.path.relpath(folder / 'report.html')}, and report.json beside it.")

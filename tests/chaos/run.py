@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from tests.chaos.verdict import Breach, Facts
 from tests.support.faulty import visibility
 from tests.support.stack import DeployedStack
 from tests.support.swapped import deployed, swapped
+from tests.support.waiting import eventually
 
 PROFILE = {
     "PROCESS_TIMEOUT_SECONDS": "6",
@@ -42,6 +43,13 @@ QUEUE_VISIBILITY_SECONDS = 13
 """A lease lasts at most 6 + 5 s."""
 DLQ_VISIBILITY_SECONDS = 10
 SWEEP_SECONDS = 5
+SHOWN = {
+    **PROFILE,
+    "queue visibility": f"{QUEUE_VISIBILITY_SECONDS} s",
+    "dead-letter queue visibility": f"{DLQ_VISIBILITY_SECONDS} s",
+    "sweep": f"every {SWEEP_SECONDS} s",
+}
+"""The profile for people."""
 TAKE_SECONDS = 0.25
 """Between two messages that the run takes from the queue itself."""
 LOOK_SECONDS = 1.0
@@ -88,8 +96,7 @@ class Run:
         ids = [task_id("calm", number) for number in range(count)]
         with ThreadPoolExecutor(self.concurrency) as pool:
             list(pool.map(lambda one: self._client.submit("chaos", {}, task_id=one), ids))
-        while not all(map(verdict.at_rest, self.stack.store.get_many(ids))):
-            time.sleep(0.2)
+        eventually(lambda: list(self.stack.store.get_many(ids)), lambda tasks: all(map(verdict.at_rest, tasks)), 600)
         self.calm_seconds = time.monotonic() - started
 
     def storm(self) -> None:
@@ -109,17 +116,21 @@ class Run:
             pool.shutdown(wait=True, cancel_futures=True)
             self.seconds = time.monotonic() - started
 
-    def facts(self) -> Facts:
-        """Read everything there is to know."""
+    def facts(self, ended: bool = True) -> Facts:
+        """Read everything there is to know. In a run that has not `ended` tasks still move: those are left out."""
+        before, _ = self._table()
+        effects = self._effects()
         tasks, letters = self._table()
-        chaos = {one: task for one, task in tasks.items() if one.startswith("chaos-")}
+        moving = {one for one, task in tasks.items() if not ended and before.get(one) != task}
+        chaos = {one: task for one, task in tasks.items() if one.startswith("chaos-") and one not in moving}
         submitted = {task_id("chaos", number) for number in range(self.count)}
         return Facts(
-            accepted=frozenset(self._accepted),
+            ended=ended,
+            accepted=frozenset(self._accepted - moving),
             unknown=frozenset(self._unknown),
             tasks=chaos,
             letters=letters,
-            effects={name: n for name, n in self._effects().items() if name.startswith("chaos-")},
+            effects={name: n for name, n in effects.items() if name.startswith("chaos-") and name not in moving},
             cancels=frozenset(self._cancels),
             lines=[line for line in self.journal.read() if not line.get("task", "").startswith("calm-")],
             messages_left=sum(self._depths()),
@@ -180,7 +191,7 @@ class Run:
                 self._send("queue_url", f"no message of {task}")
             case "cancelled":
                 self._cancels.add(task)
-                self._steer(lambda: self._client.cancel(task))
+                self._steer(partial(self._client.cancel, task))
 
     def _steer(self, call: Callable[[], object]) -> None:
         try:
@@ -235,7 +246,7 @@ class Run:
     def _watch(self, started: float, submitted: Callable[[], bool]) -> None:
         changed, last, faults = time.monotonic(), Counter[str](), 0
         while True:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(LOOK_SECONDS)  # the pace of the looks; the loop ends by itself, at the latest when all is stuck
             all_submitted = submitted()
             self._look()
             counts = Counter(str(task.status) for task in self._seen.values())
@@ -260,7 +271,7 @@ class Run:
             self._seen[task.task_id] = task
         for task in [task for task in self._seen.values() if self._to_replay(task)]:
             self._replayed.add(task.task_id)
-            self._steer(lambda task=task: self._client.redrive(task.task_id, 1))  # type: ignore[misc]
+            self._steer(partial(self._client.redrive, task.task_id, 1))
 
     def _done(self, task: Task) -> bool:
         return verdict.at_rest(task) and not self._to_replay(task)

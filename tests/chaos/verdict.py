@@ -38,6 +38,8 @@ class Facts:
     cancels: frozenset[str]
     """Tasks whose cancel was asked for."""
     lines: Sequence[Line]
+    ended: bool = True
+    """False: somebody interrupted the run, so that open tasks and waiting messages are no breach."""
     messages_left: int = 0
     others: Sequence[str] = ()
     """Tasks in the table that nobody submitted."""
@@ -53,7 +55,7 @@ def breaches(facts: Facts) -> list[Breach]:
     starts = starts_of(facts.lines)
     for task_id, task in facts.tasks.items():
         letters = facts.letters.get(task_id, ())
-        found += _of_end(task, task_id in facts.cancels)
+        found += _of_end(task, task_id in facts.cancels, facts.ended)
         found += _of_effect(task, facts.effects.get(task_id, 0))
         found += _of_letters(task, letters)
         found += _of_attempts(task, starts.get(task_id, ()))
@@ -62,7 +64,7 @@ def breaches(facts: Facts) -> list[Breach]:
         Breach("double", task_id, "has an effect and no row") for task_id in set(facts.effects) - set(facts.tasks)
     ]
     found += [Breach("phantom", task_id, "is in the table, and nobody submitted it") for task_id in facts.others]
-    if facts.messages_left:
+    if facts.messages_left and facts.ended:
         found.append(Breach("queue", "-", f"{facts.messages_left} messages are left at rest"))
     return found
 
@@ -92,8 +94,8 @@ def starts_of(lines: Iterable[Line]) -> dict[str, list[Line]]:
     return found
 
 
-def _of_end(task: Task, cancelled: bool) -> Iterator[Breach]:
-    if not at_rest(task):
+def _of_end(task: Task, cancelled: bool, ended: bool) -> Iterator[Breach]:
+    if ended and not at_rest(task):
         state = f"{task.status} in class {task.index_class}, attempts {task.attempts} of {task.max_attempts}"
         yield Breach("stuck", task.task_id, f"did not come to an end: {state}")
     if task.status is Status.CANCELLED and not cancelled:

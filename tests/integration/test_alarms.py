@@ -16,7 +16,7 @@ import pytest
 from bootstrap.operate import Settled, switch
 from lambdas.common.rows import STATE, partition
 from lambdas.common.task import IndexClass
-from tests.conftest import BACKENDS, TESTS, local_aws
+from tests.conftest import BACKENDS, own_stack
 from tests.support import stack as stacks
 from tests.support.alarms import Alarm, Sample, State, embedded
 from tests.support.stack import DeployedStack, bootstrap, new_id
@@ -29,16 +29,8 @@ QUIET: dict[str, State] = dict.fromkeys(OURS, "OK")
 @pytest.fixture(scope="module", params=BACKENDS)
 def own(request: pytest.FixtureRequest) -> Iterator[DeployedStack]:
     """A stack in which only these tests sweep."""
-    folder = stacks.new_folder(TESTS, "alarms")
-    with local_aws(request.param) as port:
-        try:
-            stack = stacks.deploy(folder, request.param, port)
-            events = stack.aws("events")
-            for rule in events.list_rules()["Rules"]:
-                events.disable_rule(Name=rule["Name"])
-            yield stack
-        finally:
-            stacks.remove(folder)
+    with own_stack(request.param, "alarms", {}, swept=False) as stack:
+        yield stack
 
 
 @dataclass(frozen=True)

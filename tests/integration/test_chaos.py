@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+from bootstrap.paths import ROOT
 from tests.chaos import report, verdict
 from tests.chaos.__main__ import wish
 from tests.chaos.journal import Journal, number_of
@@ -34,3 +40,31 @@ def test_while_everything_breaks_no_task_is_lost_and_none_is_done_twice(local_fo
     assert all(line["fired"] <= line["planned"] for line in made["faults"])
     calm = {name: calls["calm"] for name, calls in made["calls_per_task"].items() if calls["calm"]}
     assert calm == {"put": 1, "send": 1, "claim": 1, "complete": 1}
+
+
+def test_a_run_that_is_interrupted_still_accounts_for_what_it_has_seen(tmp_path: Path) -> None:
+    # A shell that runs the tests in the background has SIGINT ignored, and its children inherit that.
+    run = subprocess.Popen(
+        [sys.executable, "-m", "tests.chaos"],
+        cwd=ROOT,
+        env={**os.environ, "COUNT": "5000", "SEED": str(SEED), "CONCURRENCY": "2", "LOCAL_DIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert run.stdout is not None
+    said = []
+    for line in run.stdout:
+        said.append(line)
+        if "broken guarantees" in line and " accepted 0 " not in line:
+            break
+    run.send_signal(signal.SIGINT)
+    told, _ = run.communicate(timeout=120)
+
+    assert run.returncode == 130, "".join(said) + told
+    assert "Interrupted: this is what was seen until now." in told
+    found = json.loads((tmp_path / "chaos" / "report.json").read_text())
+    assert found["interrupted"]
+    assert 0 < found["accepted"] < 5000
+    assert sum(found["broken"].values()) == 0, found["breaches"]

@@ -16,7 +16,7 @@ from bootstrap import embedded
 from client import TaskClient, Unavailable
 from lambdas.common.task import TERMINAL, Status
 from scripts.ledger import Ledger
-from tests.conftest import BACKENDS, TESTS, local_aws
+from tests.conftest import BACKENDS, own_stack
 from tests.integration.test_effects import balance
 from tests.integration.test_pipeline import queues_are_empty, sweep
 from tests.support import faulty, workers
@@ -32,12 +32,8 @@ ACCEPTED = 50
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def own(request: pytest.FixtureRequest) -> Iterator[DeployedStack]:
-    folder = stacks.new_folder(TESTS, "ground")
-    with local_aws(request.param) as port:
-        try:
-            yield stacks.deploy(folder, request.param, port, **SETTINGS)
-        finally:
-            stacks.remove(folder)
+    with own_stack(request.param, "ground", SETTINGS) as stack:
+        yield stack
 
 
 def up(stack: DeployedStack, **changes: str) -> DeployedStack:

@@ -15,8 +15,7 @@ from client import Submitted
 from lambdas.common.rows import INLINE_PAYLOAD_BYTES
 from lambdas.common.task import SHARDS, IndexClass, Status
 from lambdas.common.task import Task as Row
-from tests.conftest import BACKENDS, TESTS, local_aws
-from tests.support import stack as stacks
+from tests.conftest import BACKENDS, own_stack
 from tests.support.stack import FAST, DeployedStack, bootstrap, new_id
 from tests.support.tasks import a_task, dead, planted
 from tests.support.waiting import eventually
@@ -28,16 +27,8 @@ LONG_AGO = 1_700_000_000_000
 @pytest.fixture(scope="module", params=BACKENDS)
 def own(request: pytest.FixtureRequest) -> Iterator[DeployedStack]:
     """A stack in which a second of silence means that a message is lost, and in which only these tests sweep."""
-    folder = stacks.new_folder(TESTS, "operating")
-    with local_aws(request.param) as port:
-        try:
-            stack = stacks.deploy(folder, request.param, port, **SETTINGS)
-            events = stack.aws("events")
-            for rule in events.list_rules()["Rules"]:
-                events.disable_rule(Name=rule["Name"])
-            yield stack
-        finally:
-            stacks.remove(folder)
+    with own_stack(request.param, "operating", SETTINGS, swept=False) as stack:
+        yield stack
 
 
 @pytest.fixture(autouse=True)

@@ -46,7 +46,7 @@ class Edge(NamedTuple):
 class System:
     """The whole system under one set of rules: from a state to all that may come next."""
 
-    def __init__(self, rules: Rules = DEPLOYED, bounds: Bounds = Bounds()) -> None:  # noqa: B008  frozen
+    def __init__(self, rules: Rules = DEPLOYED, bounds: Bounds = Bounds()) -> None:  # noqa: B008  both are frozen, so a shared default cannot change
         self.rules, self.bounds = rules, bounds
         self.table = Table(rules)
         self.actors = Actors(rules, bounds, self.table)

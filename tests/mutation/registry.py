@@ -88,4 +88,4 @@ def _left_out(term: Term) -> Iterator[None]:
     try:
         yield
     finally:
-        setattr(TaskStore, "_update", update)  # noqa: B010
+        setattr(TaskStore, "_update", update)  # noqa: B010  the same

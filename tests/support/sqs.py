@@ -44,7 +44,7 @@ class FakeSQS:
     _queues: dict[str, list[_Kept]] = field(default_factory=lambda: {"queue": [], "dlq": []})
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    def send_message(self, QueueUrl: str, MessageBody: str, DelaySeconds: int = 0) -> dict[str, Any]:  # noqa: N803
+    def send_message(self, QueueUrl: str, MessageBody: str, DelaySeconds: int = 0) -> dict[str, Any]:  # noqa: N803  boto3's names
         assert not DelaySeconds, "the fake holds nothing back"
         kept = _Kept(f"id-{next(self._numbers)}", MessageBody)
         self._queues[QueueUrl].append(kept)
@@ -73,14 +73,14 @@ class FakeSQS:
             "Attributes": attributes,
         }
 
-    def delete_message(self, QueueUrl: str, ReceiptHandle: str) -> None:  # noqa: N803
+    def delete_message(self, QueueUrl: str, ReceiptHandle: str) -> None:  # noqa: N803  boto3's names
         self._queues[QueueUrl].remove(self._of(QueueUrl, ReceiptHandle, "DeleteMessage"))
 
     def change_message_visibility(self, **request: Any) -> None:
         kept = self._of(request["QueueUrl"], request["ReceiptHandle"], "ChangeMessageVisibility")
         kept.hidden = request["VisibilityTimeout"] > 0
 
-    def get_queue_attributes(self, QueueUrl: str, AttributeNames: list[str]) -> dict[str, Any]:  # noqa: N803
+    def get_queue_attributes(self, QueueUrl: str, AttributeNames: list[str]) -> dict[str, Any]:  # noqa: N803  boto3's names
         waiting = sum(not kept.hidden for kept in self._queues[QueueUrl])
         return {"Attributes": {name: "0" if "Delayed" in name else str(waiting) for name in AttributeNames}}
 

@@ -15,7 +15,6 @@ import pytest
 
 from bootstrap.errors import BootstrapError
 from lambdas.common import transitions
-from lambdas.common.store import TaskStore
 from lambdas.common.task import Claim, IndexClass, Message, Status, Task, TimelineEntry
 from tests.chaos import page, report, verdict
 from tests.chaos.__main__ import wish
@@ -24,7 +23,7 @@ from tests.chaos.journal import Journal, task_id
 from tests.chaos.plan import CHANCES, SKEWS_MS, Plan
 from tests.chaos.run import Look, Run
 from tests.chaos.verdict import Facts
-from tests.support.dynamodb import FakeDynamoDB
+from tests.support.dynamodb import FakeDynamoDB, task_store
 from tests.support.tasks import NOW, a_task, processing
 
 ID = task_id("chaos", 7)
@@ -85,6 +84,18 @@ def test_several_processes_write_whole_lines_and_count_every_call(tmp_path: Path
 # What a request is. --------------------------------------------------------------------------------------------------
 
 
+class Requests(FakeDynamoDB):
+    """Keeps the updates as they go out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.updates: list[str] = []
+
+    def update_item(self, **request: Any) -> dict[str, Any]:
+        self.updates.append(json.dumps(request, default=sorted))
+        return super().update_item(**request)
+
+
 def test_each_write_of_a_worker_is_known_by_its_request() -> None:
     row = processing()
     writes = {
@@ -105,7 +116,9 @@ def test_each_write_of_a_worker_is_known_by_its_request() -> None:
         "mark_sent": "SweepTasks",
     }
     for name, write in writes.items():
-        body = json.dumps(TaskStore(FakeDynamoDB(), "tasks")._update(write))  # type: ignore[arg-type]
+        client = Requests()
+        task_store(client).apply(write)
+        [body] = client.updates
         assert operation(functions.get(name, "ProcessTask"), "UpdateItem", body) == name
 
 
@@ -223,6 +236,15 @@ def test_a_broken_guarantee_is_seen(kind: str, case: Facts) -> None:
     assert kind in {breach.kind for breach in verdict.breaches(case)}
 
 
+def test_what_is_open_when_a_run_is_interrupted_is_not_stuck_and_what_is_lost_is_lost() -> None:
+    _, stuck = WRONG["open"]
+    _, left = WRONG["a message left"]
+    _, lost = WRONG["accepted and gone"]
+    assert verdict.breaches(replace(stuck, ended=False)) == []
+    assert verdict.breaches(replace(left, ended=False)) == []
+    assert [breach.kind for breach in verdict.breaches(replace(lost, ended=False))] == ["lost"]
+
+
 CHANGES = {
     "left its end": (DEAD, replace(DEAD, status=Status.PROCESSING), True),
     "begun generation 2": (DEAD, replace(DEAD, status=Status.SUBMITTED, generation=2), False),
@@ -267,7 +289,7 @@ def test_the_report_tells_planned_from_happened_and_its_page_needs_nothing_from_
     assert "<script" not in html
 
 
-@pytest.mark.parametrize(("name", "value"), [("COUNT", "5"), ("COUNT", "many"), ("SEED", "-1"), ("INTENSITY", "9")])
+@pytest.mark.parametrize(("name", "value"), [("COUNT", "5"), ("COUNT", "many"), ("SEED", "-1"), ("CONCURRENCY", "0")])
 def test_a_wrong_wish_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(BootstrapError, match=f"{name} is '{value}'"):
         wish({name: value})
