@@ -315,6 +315,10 @@ def test_a_dead_task_has_exactly_one_dead_letter_whatever_goes_wrong_in_the_moni
         stack.tasks.submit(payload=DOOMED, task_id=task_id).wait()
         task = eventually(lambda: stack.tasks.get(task_id), lambda task: task.dead_letters)
         row = eventually(lambda: stack.store.get(task_id), lambda row: row and row.index_class is IndexClass.RECORDED)
+        # The monitor that dies right after its last write has no time left to tell. LocalStack loses what an invocation
+        # says whose function is changed meanwhile, as the end of this block does: its log thread ends with the version.
+        told_dead = int(fault != "crash-after")
+        eventually(lambda: monitored(stack, task_id).count("task dead") >= told_dead)
 
     assert row is not None
     assert (row.status, row.generation) == (Status.FAILED_FINAL, 1)
@@ -322,8 +326,7 @@ def test_a_dead_task_has_exactly_one_dead_letter_whatever_goes_wrong_in_the_moni
     # Neither a redelivery nor this copy records it anew.
     stack.aws("sqs").send_message(QueueUrl=stack.outputs["dlq_url"], MessageBody=body_of(Message(task_id, 1)))
     told = eventually(lambda: monitored(stack, task_id), lambda told: "recorded before" in told)
-    # The monitor that dies right after its last write has no time left to tell.
-    assert told.count("task dead") == (fault != "crash-after")
+    assert told.count("task dead") == told_dead
     assert stack.tasks.get(task_id).dead_letters == task.dead_letters
     assert len(task.dead_letters) == 1
 
