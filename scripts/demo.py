@@ -181,12 +181,19 @@ def _show_dead(dead: Sequence[DeadTask]) -> None:
 
 
 def tell_how_to_go_on(outputs: Mapping[str, Any]) -> None:
-    """The key itself is left to the shell: what a demo prints may be kept, in CI for one."""
-    body = '{"payload": {"hello": "world"}}'
-    header = '"x-api-key: $(.venv/bin/python -m bootstrap outputs --key)"'
     console.say(f"API URL: {outputs['api_url']}", "bold green")
     console.say("Submit one yourself:")
-    console.say(f"  curl -H {header} -d {shlex.quote(body)} {outputs['api_url']}")
+    console.say(f"  {curl(outputs)}")
+
+
+def curl(outputs: Mapping[str, Any]) -> str:
+    """The key itself is left to the shell: what a demo prints may be kept, in CI for one.
+
+    LocalStack gives a function no body that is said to be a form, which is what curl says unless told otherwise.
+    """
+    key = '"x-api-key: $(.venv/bin/python -m bootstrap outputs --key)"'
+    body = '{"payload": {"hello": "world"}}'
+    return f"curl -H {key} -H 'content-type: application/json' -d {shlex.quote(body)} {outputs['api_url']}"
 
 
 def verdict(ledger: Ledger, dead: Sequence[DeadTask], failures: Sequence[str], doomed: str, killer: Killer) -> bool:

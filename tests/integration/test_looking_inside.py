@@ -9,9 +9,12 @@ import subprocess
 import pytest
 
 from bootstrap.paths import ROOT
-from tests.support.stack import DeployedStack, bootstrap
+from scripts import demo
+from tests.support.stack import DeployedStack, bootstrap, new_id
 
-COMMANDS = re.findall(r"```sh awslocal\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0].splitlines()
+README = (ROOT / "README.md").read_text()
+COMMANDS = re.findall(r"```sh awslocal\n(.*?)```", README, re.DOTALL)[0].splitlines()
+CURL = re.findall(r"```sh curl\n(.*?)```", README, re.DOTALL)[0]
 AWSLOCAL = "awslocal"
 
 
@@ -19,6 +22,7 @@ def run(stack: DeployedStack, command: str) -> subprocess.CompletedProcess[str]:
     host = stack.outputs["endpoint_url"].removeprefix("http://")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     variables = {**inherited, "LOCALSTACK_HOST": host, "AWS_DEFAULT_REGION": stack.place.region}
+    variables["LOCAL_DIR"] = str(stack.folder)
     return subprocess.run(["bash", "-c", command], cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
 
 
@@ -35,6 +39,26 @@ def test_a_command_of_the_readme_works_as_written(stack: DeployedStack, command:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip() not in ("", "[]", "{}")
+
+
+def test_the_readme_submits_and_looks_with_curl(stack: DeployedStack) -> None:
+    task_id = new_id("curl")
+    url, key, *rest = CURL.splitlines()
+    assert (url.split("=")[0], key.split("=")[0]) == ("API_URL", "API_KEY")
+    ours = [f"API_URL={stack.outputs['api_url']}", f"API_KEY={stack.outputs['api_key']}"]
+
+    done = run(stack, "\n".join(["set -e", *ours, *rest]).replace("curl ", "curl -sS ").replace("order-16", task_id))
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '"message": "Task accepted"' in done.stdout
+    assert done.stdout.count(f'"taskId": "{task_id}"') == 2
+
+
+def test_the_demos_own_line_submits_a_task(stack: DeployedStack) -> None:
+    done = run(stack, demo.curl(stack.outputs).replace("curl ", "curl -sS "))
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '"message": "Task accepted"' in done.stdout
 
 
 def test_status_tells_what_runs_with_the_help_of_the_localstack_client(stack: DeployedStack) -> None:
