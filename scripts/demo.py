@@ -103,8 +103,7 @@ class Killer:
             return
         workers = self.workers()
         found = workers.of(self.function_name)
-        if found:
-            workers.kill(found[0])
+        if found and workers.kill(found[0]):
             self.killed += 1
             console.say(f"Killed worker {found[0]} of {self.function_name} with SIGKILL.", "bold yellow")
 

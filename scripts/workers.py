@@ -41,12 +41,15 @@ class Workers:
         family = psutil.Process(self.server).children(recursive=True)
         return [process.pid for process in family if mark in _environment(process.pid)]
 
-    def kill(self, pid: int) -> None:
-        """SIGKILL, from outside."""
-        if self.container is None:
+    def kill(self, pid: int) -> bool:
+        """SIGKILL, from outside. False: it had ended by itself since it was found, as idle workers do."""
+        if self.container is not None:
+            return bool(self._inside(f"kill -9 {pid} 2>/dev/null && echo killed || true"))
+        try:
             os.kill(pid, signal.SIGKILL)
-        else:
-            self._inside(f"kill -9 {pid}")
+        except ProcessLookupError:
+            return False
+        return True
 
     def alive(self, pid: int) -> bool:
         """A process that has ended, but was not collected yet, is not alive."""

@@ -88,8 +88,7 @@ def test_a_worker_killed_by_sigkill_leaves_a_task_that_completes_once(
     with short_lives(stack), faults.on("ProcessTask", stopped):
         submitted = stack.tasks.submit(OUTSIDE, task_id=task_id)
         pid = faults.firing("ProcessTask", stopped).pid
-        assert workers.alive(stack, pid)
-        workers.kill(stack, pid)
+        assert workers.kill(stack, pid)
         gone(stack, pid)
         task = submitted.wait()
         eventually(lambda: ends(stack, task_id), lambda told: last_word(attempts) in told)
@@ -110,9 +109,8 @@ def test_workers_killed_while_they_work_lose_no_task(faults: Faults, stack: Depl
     with short_lives(stack):
         tasks = [stack.tasks.submit(OUTSIDE, {"held": [1]}, task_id=one) for one in ids]
         eventually(lambda: any(row.status is Status.PROCESSING for row in stack.store.get_many(ids)))
-        killed = workers.pids(stack, "ProcessTask")
+        killed = [pid for pid in workers.pids(stack, "ProcessTask") if workers.kill(stack, pid)]
         for pid in killed:
-            workers.kill(stack, pid)
             gone(stack, pid)
         for one in ids:  # those that were not begun yet must not be held
             faults.outside().tally(released(one, 1))

@@ -14,9 +14,9 @@ def pids(stack: DeployedStack, function: str) -> list[int]:
     return _workers(stack).of(stack.outputs["functions"][function])
 
 
-def kill(stack: DeployedStack, pid: int) -> None:
-    """SIGKILL, from outside."""
-    _workers(stack).kill(pid)
+def kill(stack: DeployedStack, pid: int) -> bool:
+    """SIGKILL, from outside. False: it had ended by itself."""
+    return _workers(stack).kill(pid)
 
 
 def alive(stack: DeployedStack, pid: int) -> bool:

@@ -12,14 +12,16 @@ AT_WORK = {"submitted": 5, "processing": 3, "waiting": 0, "completed": 1, "dead"
 
 
 class FakeWorkers:
-    def __init__(self, *pids: int) -> None:
-        self.pids, self.killed = list(pids), list[int]()
+    def __init__(self, *pids: int, gone: bool = False) -> None:
+        self.pids, self.killed, self.gone = list(pids), list[int](), gone
 
     def of(self, function_name: str) -> list[int]:
         return self.pids if function_name == "dev-process-task" else []
 
-    def kill(self, pid: int) -> None:
-        self.killed.append(pid)
+    def kill(self, pid: int) -> bool:
+        if not self.gone:
+            self.killed.append(pid)
+        return not self.gone
 
 
 def killer(workers: FakeWorkers, kills: int = 1) -> Killer:
@@ -39,6 +41,12 @@ def test_one_worker_is_killed_once_and_told_of() -> None:
     for _ in range(3):
         one.look(AT_WORK)
     assert (workers.killed, one.told(), one.problems()) == ([11], "1 worker killed, ", [])
+
+
+def test_a_worker_that_had_ended_by_itself_does_not_count_as_killed() -> None:
+    one = killer(FakeWorkers(11, gone=True))
+    one.look(AT_WORK)
+    assert (one.told(), one.problems()) == ("0 worker killed, ", ["no worker was killed: none was found at work"])
 
 
 def test_a_kill_that_did_not_happen_is_a_problem() -> None:
