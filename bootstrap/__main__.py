@@ -202,8 +202,7 @@ def preflight(args: argparse.Namespace) -> int:
     from bootstrap import kinds, package, preflight  # the rules are many, and no other command shows them
 
     found = kinds.read(package.install_dependencies())
-    fitted = settings.fitted(settings.read(os.environ, args.set), found)
-    on_aws = replace(fitted, storage={**fitted.storage, **TARGETS["aws"].storage_parameters})
+    on_aws = settings.placed(settings.fitted(settings.read(os.environ, args.set), found), TARGETS["aws"])
     return 0 if preflight.show(on_aws, found) else 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,7 @@ class Deployment:
         """
         from bootstrap import preflight  # only a deploy needs it, and it takes a moment to load
 
-        fitted = settings.fitted(self.settings, self.kinds)
-        fitted = replace(fitted, storage={**fitted.storage, **self.place.target.storage_parameters})
+        fitted = settings.placed(settings.fitted(self.settings, self.kinds), self.place.target)
         preflight.require(fitted, self.kinds)
         return fitted
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from bootstrap import locks
 from bootstrap.errors import BootstrapError
 from bootstrap.paths import ROOT, cache_dir
 
+OPENAPI, OPENAPI_JSON = "docs/openapi.yaml", "lambdas/query_tasks/openapi.json"
+"""The API's description, and where the function that serves it finds it."""
 LOCK = ROOT / "requirements-lambda.lock"
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 """The earliest date a zip can hold. A real one would make each build differ."""
@@ -50,7 +55,10 @@ def build_all() -> list[Package]:
     """
     with locks.in_turn(cache_dir() / "packages.lock"):
         dependencies = dict(_tree(install_dependencies()))
-        return [_build(function, {**dependencies, **_sources(folders)}) for function, folders in PACKAGES.items()]
+        return [
+            _build(function, {**dependencies, **_sources(folders)}, _made(folders))
+            for function, folders in PACKAGES.items()
+        ]
 
 
 def install_dependencies() -> Path:
@@ -95,8 +103,17 @@ def _tree(folder: Path) -> Iterator[tuple[str, Path]]:
             yield name.as_posix(), path
 
 
-def _build(function: str, files: Mapping[str, Path]) -> Package:
-    content = {name: files[name].read_bytes() for name in sorted(files)}
+def _made(folders: tuple[str, ...]) -> dict[str, bytes]:
+    """What a package holds that no file does: the API's description, as JSON."""
+    name = Path(OPENAPI_JSON)
+    if name.parent.as_posix() not in folders:
+        return {}
+    document = yaml.safe_load((ROOT / OPENAPI).read_text())
+    return {OPENAPI_JSON: json.dumps(document, separators=(",", ":")).encode()}
+
+
+def _build(function: str, files: Mapping[str, Path], made: Mapping[str, bytes]) -> Package:
+    content = {name: path.read_bytes() for name, path in files.items()} | dict(made)
     check_size(function, content)
     digest = content_hash(content)
     path = cache_dir() / "packages" / f"{function}-{digest}.zip"

@@ -10,6 +10,7 @@ from typing import Literal
 
 from bootstrap.errors import BootstrapError
 from bootstrap.kinds import Kind, most_attempts
+from bootstrap.targets import Target
 
 MONITOR_TIMEOUT_SECONDS = 30
 """Time-out of MonitorDlq in app.yaml."""
@@ -130,6 +131,12 @@ def read(variables: Mapping[str, str], overrides: Mapping[str, str] | None = Non
         stack: {s.parameter: values[s.parameter] for s in SETTINGS if s.stack == stack} for stack in ("storage", "app")
     }
     return Settings(stage, {"Stage": stage, **of["storage"], **_derived(values)}, {"Stage": stage, **of["app"]})
+
+
+def placed(settings: Settings, target: Target) -> Settings:
+    """The same, with the parameters that the target decides."""
+    storage = {**settings.storage, **target.storage_parameters}
+    return replace(settings, storage=storage, app={**settings.app, **target.app_parameters})
 
 
 def fitted(settings: Settings, kinds: Sequence[Kind]) -> Settings:

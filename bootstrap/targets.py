@@ -34,7 +34,8 @@ class Target:
     stack_tags: Mapping[str, str] = field(default_factory=dict)
     """Tags of the app stack; {stage} is filled in. One that names the API keeps its URL when the stack is made anew."""
     storage_parameters: Mapping[str, str] = field(default_factory=dict)
-    """Parameters of the storage stack that are no settings, where they differ from their defaults."""
+    app_parameters: Mapping[str, str] = field(default_factory=dict)
+    """Parameters of the stacks that are no settings, where they differ from their defaults."""
     region: str = "us-east-1"
     pause_seconds: float = 0.1
     """Between two looks at a running change."""
@@ -47,6 +48,8 @@ EMBEDDED = Target(
     capabilities=frozenset({"keeps_data", "iam", "keeps_api_url", "concurrent_batches", "mixed_type_expressions"}),
     api_url="{endpoint}/_aws/execute-api/{api_id}/{stage}",
     stack_tags={"ms-custom-id": "{stage}-tasks"},
+    # AWS asks for sqs:SendMessage and knows no other action; parliament would rightly refuse this one there.
+    app_parameters={"BatchSendAction": "sqs:SendMessageBatch"},
 )
 LOCALSTACK = Target(
     name="localstack",

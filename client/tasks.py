@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +20,10 @@ RETRIED = frozenset({429, 500, 502, 503, 504})
 """Too busy, or the outcome is unknown. Repeating is safe: the task id makes it the same task, and a replay carries its
 generation."""
 PAGE_LIMIT = 100
-"""Dead letters asked for at a time: the most that the API gives."""
+"""Tasks or dead letters asked for at a time: the most that the API gives."""
+BATCH_TASKS = 100
+BATCH_BYTES = 2_000_000
+"""What one batch may hold: the API takes 100 tasks and 2 MiB."""
 
 
 class ApiError(Exception):
@@ -47,6 +52,10 @@ class Conflict(ApiError):
 
 class Unavailable(ApiError):
     """429 or 5xx after every retry: whether it was done is unknown; do the same again (submit with the same id)."""
+
+
+class NoApi(ApiError):
+    """What answered is not the task API; the URL is another's."""
 
 
 class WaitTimeout(Exception):
@@ -138,12 +147,85 @@ class DeadLetter:
     source_queue: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One task of a batch; the fields are those of `TaskClient.submit`."""
+
+    kind: str = "simulated"
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    task_id: str | None = None
+    run_at: datetime | None = None
+    delay_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one of a batch. `status` is the HTTP status that it would have had alone, `code` its error's."""
+
+    task_id: str
+    status: int
+    message: str
+    code: str | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.code is None
+
+    @property
+    def new(self) -> bool:
+        """False when it had been done before, and when it was refused."""
+        return self.status == 202
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A task in a list: without payload, result and timeline."""
+
+    task_id: str
+    kind: str
+    status: str
+    generation: int
+    attempts: int
+    max_attempts: int
+    created_at: datetime
+    updated_at: datetime
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """`more`: there are more than these; nobody counted on."""
+
+    count: int
+    more: bool
+
+    def __str__(self) -> str:
+        return f"{self.count:,}{'+' if self.more else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """How the whole stands; `exact` and `approximate` name the fields, as the API does, by what they are worth."""
+
+    counts: Mapping[str, Count]
+    """By status; `open` are all that have not ended."""
+    queue: Mapping[str, int]
+    dead_letter_queue: Mapping[str, int]
+    oldest_open_at: datetime | None
+    per_minute: tuple[Mapping[str, Any], ...]
+    """Of the last hour, the minutes that have any: minute, completed, failed, dead, p50Ms, p95Ms."""
+    exact: tuple[str, ...]
+    approximate: tuple[str, ...]
+    at: datetime
+
+
 class TaskClient:
     """One connection pool to one API. Use it from one thread, or make one per thread."""
 
     def __init__(self, url: str, key: str, *, timeout: float = 30, tries: int = 5) -> None:
         """`url` is the API URL with or without `/tasks`; `timeout` is in seconds for each try."""
-        self.url = url.rstrip("/").removesuffix("/tasks") + "/tasks"
+        self.base_url = url.rstrip("/").removesuffix("/tasks")
+        self.url = self.base_url + "/tasks"
         self._timeout, self._tries = timeout, tries
         self._session = requests.Session()
         self._session.headers["x-api-key"] = key
@@ -163,14 +245,21 @@ class TaskClient:
             Rejected, Forbidden, Conflict: the API will not take it.
             Unavailable: no clear answer after all tries.
         """
-        task_id = task_id or str(uuid.uuid4())
-        body: dict[str, Any] = {"taskId": task_id, "kind": kind, "payload": dict(payload or {})}
-        if run_at is not None:
-            body["runAt"] = run_at.isoformat()
-        if delay_seconds is not None:
-            body["delaySeconds"] = delay_seconds
+        body = _body(Submission(kind, payload or {}, task_id, run_at, delay_seconds))
         answer = self._call("POST", self.url, body)
-        return Submitted(self, task_id, answer.status_code == 202)
+        return Submitted(self, body["taskId"], answer.status_code == 202)
+
+    def submit_batch(self, submissions: Iterable[Submission]) -> Sequence[Result]:
+        """Submit many, up to 100 in a request. What became of each, in their order.
+
+        Each is as safe as a submit of its own: what had no clear answer is sent again under the same id.
+
+        Raises:
+            Rejected, Forbidden: the API will not take the batch.
+            Unavailable: a batch had no clear answer after all tries; those before it are done. With ids of your own, do
+                the same again.
+        """
+        return self._batches(f"{self.url}/batch", map(_body, submissions))
 
     def get(self, task_id: str) -> Task:
         """The task as it stands.
@@ -178,7 +267,7 @@ class TaskClient:
         Raises:
             NotFound: there is none with this id.
         """
-        found = self._call("GET", self._url_of(task_id)).json()
+        found = _read(self._call("GET", self._url_of(task_id)))
         return Task(
             task_id=found["taskId"],
             kind=found["kind"],
@@ -218,6 +307,45 @@ class TaskClient:
         seen = self.get(task_id).generation if generation is None else generation
         return _steered(self._call("POST", f"{self._url_of(task_id)}/redrive", {"generation": seen}))
 
+    def redrive_batch(self, dead: Iterable[str | tuple[str, int]]) -> Sequence[Result]:
+        """Replay many dead tasks, up to 100 in a request. What became of each, in their order.
+
+        Each is an id, or an id and the generation that you saw dead; for an id alone it is looked up, as in `redrive`.
+
+        Raises:
+            Rejected, Forbidden: the API will not take the batch.
+            Unavailable: a batch had no clear answer after all tries; those before it are done.
+        """
+        items = (self._seen(one) if isinstance(one, str) else {"taskId": one[0], "generation": one[1]} for one in dead)
+        return self._batches(f"{self.base_url}/dead-letters/redrive", items)
+
+    def list(self, status: str | None = None, kind: str | None = None, limit: int | None = None) -> Iterator[Summary]:
+        """Tasks as they stand, newest first; each page is asked for when the one before is used up.
+
+        `limit` is the most that are wanted in all; without one they are all listed.
+
+        Raises:
+            Rejected, Forbidden, Unavailable: at the page that could not be read.
+        """
+        size = PAGE_LIMIT if limit is None else max(1, min(limit, PAGE_LIMIT))
+        asked = {"status": status, "kind": kind, "limit": str(size)}
+        return islice(map(_summary, self._pages(self.url, asked, "tasks")), limit)
+
+    def stats(self) -> Stats:
+        """Counts, queues, and the last hour by the minute; some seconds old at most."""
+        found = _read(self._call("GET", f"{self.base_url}/stats"))
+        oldest = found["oldestOpenAt"]
+        return Stats(
+            counts={name: Count(counted["count"], counted["more"]) for name, counted in found["counts"].items()},
+            queue=found["queue"],
+            dead_letter_queue=found["deadLetterQueue"],
+            oldest_open_at=datetime.fromisoformat(oldest) if oldest is not None else None,
+            per_minute=tuple(found["perMinute"]),
+            exact=tuple(found["exact"]),
+            approximate=tuple(found["approximate"]),
+            at=datetime.fromisoformat(found["at"]),
+        )
+
     def dead_letters(
         self,
         kind: str | None = None,
@@ -236,13 +364,39 @@ class TaskClient:
         bounds = {"from": since, "to": until}
         instants = {name: instant(at) for name, at in bounds.items() if at is not None}
         asked = {"kind": kind, "error": error, **instants, "limit": str(PAGE_LIMIT)}
+        return map(_dead_letter, self._pages(f"{self.base_url}/dead-letters", asked, "deadLetters"))
+
+    def _pages(self, url: str, asked: Mapping[str, str | None], name: str) -> Iterator[Mapping[str, Any]]:
         query = {name: value for name, value in asked.items() if value is not None}
-        url = f"{self.url.removesuffix('/tasks')}/dead-letters"
         cursor: str | None = ""
         while cursor is not None:
-            page = self._call("GET", url, query=query | ({"cursor": cursor} if cursor else {})).json()
-            yield from map(_dead_letter, page["deadLetters"])
+            page = _read(self._call("GET", url, query=query | ({"cursor": cursor} if cursor else {})))
+            yield from page[name]
             cursor = page["cursor"]
+
+    def _seen(self, task_id: str) -> dict[str, Any]:
+        """A replay of the generation that the task has now. The API says itself what is not there."""
+        try:
+            return {"taskId": task_id, "generation": self.get(task_id).generation}
+        except NotFound:
+            return {"taskId": task_id}
+
+    def _batches(self, url: str, items: Iterable[Mapping[str, Any]]) -> Sequence[Result]:
+        return [result for batch in _batched(items) for result in self._batch(url, batch)]
+
+    def _batch(self, url: str, items: Sequence[Mapping[str, Any]]) -> Iterator[Result]:
+        """One batch; of its items those without a clear answer are sent again, as a single one would be."""
+        results: dict[int, Result] = {}
+        left = [*range(len(items))]
+        for attempt in range(1, self._tries + 1):
+            found = _read(self._call("POST", url, {"tasks": [items[number] for number in left]}))["results"]
+            results |= {number: _result(items[number], one) for number, one in zip(left, found, strict=True)}
+            left = [number for number in left if results[number].status in RETRIED]
+            if not left:
+                break
+            if attempt < self._tries:
+                _back_off(attempt)
+        return iter(results.values())
 
     def _url_of(self, task_id: str) -> str:
         return f"{self.url}/{quote(task_id, safe=':')}"
@@ -265,7 +419,7 @@ class TaskClient:
                     return _checked(answer)
                 failure = _error_of(answer)
             if attempt < self._tries:
-                time.sleep(random.uniform(0, 0.2 * 2**attempt))
+                _back_off(attempt)
         if isinstance(failure, ApiError):
             raise failure
         raise Unavailable(0, "no_answer", f"{url} did not answer {self._tries} times: {failure}") from failure
@@ -276,8 +430,58 @@ def instant(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _back_off(attempt: int) -> None:
+    time.sleep(random.uniform(0, 0.2 * 2**attempt))
+
+
+def _body(one: Submission) -> dict[str, Any]:
+    """Always under an id of its own, so that a repeated try makes no second task."""
+    task_id = one.task_id or str(uuid.uuid4())
+    body: dict[str, Any] = {"taskId": task_id, "kind": one.kind, "payload": dict(one.payload)}
+    if one.run_at is not None:
+        body["runAt"] = one.run_at.isoformat()
+    if one.delay_seconds is not None:
+        body["delaySeconds"] = one.delay_seconds
+    return body
+
+
+def _batched(items: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    batch: list[Mapping[str, Any]] = []
+    size = 0
+    for item in items:
+        own = len(json.dumps(item)) + 2
+        if batch and (len(batch) == BATCH_TASKS or size + own > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += own
+    if batch:
+        yield batch
+
+
+def _result(item: Mapping[str, Any], found: Mapping[str, Any]) -> Result:
+    """The API gives no id back where it could not read one; what was sent is known here."""
+    error = found.get("error") or {}
+    message = str(error.get("message") or found.get("message") or "")
+    return Result(item["taskId"], found["status"], message, error.get("code"))
+
+
+def _summary(found: Mapping[str, Any]) -> Summary:
+    return Summary(
+        task_id=found["taskId"],
+        kind=found["kind"],
+        status=found["status"],
+        generation=found["generation"],
+        attempts=found["attempts"],
+        max_attempts=found["maxAttempts"],
+        created_at=datetime.fromisoformat(found["createdAt"]),
+        updated_at=datetime.fromisoformat(found["updatedAt"]),
+        error=found["error"],
+    )
+
+
 def _steered(answer: requests.Response) -> Steered:
-    found = answer.json()
+    found = _read(answer)
     new = not str(found["message"]).startswith("Task already")
     return Steered(found["taskId"], found["status"], found["generation"], new)
 
@@ -298,6 +502,16 @@ def _dead_letter(found: Mapping[str, Any]) -> DeadLetter:
         recorded_at=datetime.fromisoformat(found["recordedAt"]),
         source_queue=found["sourceQueue"],
     )
+
+
+def _read(answer: requests.Response) -> dict[str, Any]:
+    try:
+        document = answer.json()
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise NoApi(answer.status_code, "no_api", f"What answers at {answer.url} is not the task API's.")
+    return document
 
 
 def _checked(answer: requests.Response) -> requests.Response:

@@ -10,9 +10,19 @@ from bootstrap.rules.rule import Finding, rule
 from bootstrap.rules.system import System
 from bootstrap.template import Reference
 
-PATHS = ("/tasks", "/tasks/{taskId}", "/tasks/{taskId}/redrive", "/dead-letters")
-PUBLIC = frozenset({("OPTIONS", path) for path in PATHS})
-"""(method, path) that needs no API key. A browser asks with OPTIONS, without a key, before a web page may call."""
+PATHS = (
+    "/tasks",
+    "/tasks/batch",
+    "/tasks/{taskId}",
+    "/tasks/{taskId}/redrive",
+    "/dead-letters",
+    "/dead-letters/redrive",
+    "/stats",
+    "/openapi.json",
+)
+PUBLIC = frozenset({("OPTIONS", path) for path in PATHS} | {("GET", "/"), ("GET", "/openapi.json")})
+"""(method, path) that needs no API key. A browser asks with OPTIONS, without a key, before a web page may call. The
+dashboard and the description of the API hold no data; their reader brings the key."""
 SCANS = frozenset({"dynamodb:scan", "dynamodb:partiqlselect"})
 """PartiQL reads the whole table, too, when its statement names no key."""
 BEST_PRACTICES = "IAM/latest/UserGuide/best-practices.html"

@@ -25,6 +25,12 @@ def dynamodb() -> DynamoDBClient:
     return boto3.client("dynamodb", config=CONFIG)
 
 
+def hasty_dynamodb() -> DynamoDBClient:
+    """For a write that nothing depends on: one short try, so that nothing waits for it either."""
+    hasty = Config(connect_timeout=0.25, read_timeout=0.5, retries={"total_max_attempts": 1, "mode": "standard"})
+    return boto3.client("dynamodb", config=CONFIG.merge(hasty))
+
+
 def sqs() -> SQSClient:
     return boto3.client("sqs", config=CONFIG)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lambdas.common import rows
-from lambdas.common.rows import DeadLetter, KeyPage, StrayMessage
-from lambdas.common.task import Task
+from lambdas.common.rows import DeadLetter, IndexKey, KeyPage, StrayMessage
+from lambdas.common.task import READABLE, Task
 from lambdas.common.wire import from_wire
 
 if TYPE_CHECKING:
@@ -26,20 +26,52 @@ class Catalog:
 
     def newest(self, partition: str, limit: int, before: str | None) -> KeyPage:
         """Keys of one partition of the (eventual) index, newest first; only those that sort before `before`."""
+        index, sort = rows.listing_of(partition)
         response = self._client.query(
             TableName=self._table,
-            IndexName=rows.INDEX,
-            KeyConditionExpression="classShard = :partition AND classSort < :before",
+            IndexName=index,
+            KeyConditionExpression=f"classShard = :partition AND {sort} < :before",
             ExpressionAttributeValues={":partition": {"S": partition}, ":before": {"S": before or BEHIND_ALL}},
             ScanIndexForward=False,
             Limit=limit,
         )
-        keys = (rows.index_key_of(from_wire(item)) for item in response["Items"])
+        keys = (rows.index_key_of(from_wire(item), sort) for item in response["Items"])
         return KeyPage(tuple(keys), "LastEvaluatedKey" in response)
 
+    def count(self, partition: str, most: int) -> int:
+        """Keys of one partition of the index, as far as `most`; DynamoDB reads no more than 1 MB in one go."""
+        counted, before = 0, BEHIND_ALL
+        while counted < most:
+            response = self._client.query(
+                TableName=self._table,
+                IndexName=rows.INDEX,
+                Select="COUNT",
+                KeyConditionExpression="classShard = :partition AND classSort < :before",
+                ExpressionAttributeValues={":partition": {"S": partition}, ":before": {"S": before}},
+                ScanIndexForward=False,
+                Limit=most - counted,
+            )
+            counted += response["Count"]
+            if "LastEvaluatedKey" not in response:
+                break
+            before = response["LastEvaluatedKey"]["classSort"]["S"]
+        return counted
+
+    def oldest(self, partition: str) -> IndexKey | None:
+        """The first key of one partition of the index."""
+        response = self._client.query(
+            TableName=self._table,
+            IndexName=rows.INDEX,
+            KeyConditionExpression="classShard = :partition",
+            ExpressionAttributeValues={":partition": {"S": partition}},
+            Limit=1,
+        )
+        return next((rows.index_key_of(from_wire(item)) for item in response["Items"]), None)
+
     def tasks(self, task_ids: Sequence[str]) -> list[Task]:
-        """The state rows that exist, in no order."""
-        return [rows.task_of(row) for row in self._items([(rows.partition(one), rows.STATE) for one in task_ids])]
+        """The state rows that exist and that this code can read, in no order."""
+        found = self._items([(rows.partition(one), rows.STATE) for one in task_ids])
+        return [rows.task_of(row) for row in found if row["v"] in READABLE]
 
     def dead_letters(self, generations: Sequence[tuple[str, int]]) -> list[DeadLetter]:
         """The letters of these (task id, generation) that exist, in no order."""

@@ -12,6 +12,8 @@ from lambdas.common.transitions import Value, timeline_item
 Row = Mapping[str, Any]
 
 INDEX = "by-class"
+PARKED_INDEX = "parked-by-age"
+"""Parked tasks only, which `by-class` sorts by the time at which they are due: here they keep their place in a list."""
 STATE = "A"
 """Sort key of the state row."""
 PAYLOAD = "P"
@@ -42,6 +44,7 @@ def row_of(task: Task, sort_at: int | None = None) -> dict[str, Value]:
         "status": str(task.status),
         "classShard": class_shard(task.index_class, task.task_id),
         "classSort": class_sort(task.created_at if sort_at is None else sort_at, task.task_id),
+        "parkedSort": class_sort(task.created_at, task.task_id) if task.parked else None,
         "generation": task.generation,
         "attempts": task.attempts,
         "maxAttempts": task.max_attempts,
@@ -220,8 +223,14 @@ class IndexKey:
     kind: str | None
 
 
-def index_key_of(row: Row) -> IndexKey:
-    return IndexKey(str(row["PK"]).partition("#")[2], row["classSort"], row.get("kind"))
+def listing_of(index_class_shard: str) -> tuple[str, str]:
+    """The index that holds this partition in the order of creation, and its sort key."""
+    parked = index_class_shard.startswith(f"{IndexClass.PARKED}#")
+    return (PARKED_INDEX, "parkedSort") if parked else (INDEX, "classSort")
+
+
+def index_key_of(row: Row, sort: str = "classSort") -> IndexKey:
+    return IndexKey(str(row["PK"]).partition("#")[2], row[sort], row.get("kind"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,11 @@ def class_sort(at: int, task_id: str) -> str:
     return f"{at:013d}#{task_id}"
 
 
+def sorted_at(sort: str) -> int:
+    """The time in a sort key."""
+    return int(sort.partition("#")[0])
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """What travels through the queue; everything else is in the row."""

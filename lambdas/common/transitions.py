@@ -172,12 +172,13 @@ def park(task: Task, now: int, error: str, next_attempt_at: int) -> Write:
     return replace(
         write,
         name="park",
-        set={**write.set, "classShard": ":class", "classSort": ":sort"},
+        set={**write.set, "classShard": ":class", "classSort": ":due", "parkedSort": ":sort"},
         remove=(*write.remove, "messageId"),
         values={
             **write.values,
             ":class": class_shard(IndexClass.PARKED, task.task_id),
-            ":sort": class_sort(next_attempt_at, task.task_id),
+            ":due": class_sort(next_attempt_at, task.task_id),
+            ":sort": class_sort(task.created_at, task.task_id),
         },
     )
 
@@ -300,7 +301,7 @@ def mark_sent(task: Task, now: int) -> Write:
             "classShard": ":open",
             "classSort": ":sort",
         },
-        remove=("messageId",),
+        remove=("messageId", "parkedSort"),
         values={
             ":generation": task.generation,
             ":readClass": class_shard(task.index_class, task.task_id),
@@ -328,7 +329,7 @@ def cancel(task: Task, now: int, expires_at_seconds: int, token: str) -> Write:
             "token": ":token",
             **_LOG,
         },
-        remove=("leaseUntil", "nextAttemptAt", "messageId"),
+        remove=("leaseUntil", "nextAttemptAt", "messageId", "parkedSort"),
         values={
             **values,
             ":status": Status.CANCELLED,

@@ -11,11 +11,10 @@ from lambdas.common.http import iso
 from lambdas.common.rows import DeadLetter, IndexKey, StrayMessage
 from lambdas.common.task import IndexClass, Task, class_sort
 from lambdas.query_tasks.listing import Index, Listed, Merge, page_of
-from lambdas.query_tasks.parameters import Parameters, bad
+from lambdas.query_tasks.parameters import MAX_KIND_CHARACTERS, Parameters, bad
 from lambdas.query_tasks.view import queue_name
 
 PARAMETERS = ("kind", "error", "from", "to", "limit", "cursor", "strays")
-MAX_KIND_CHARACTERS = 100
 MAX_ERROR_CHARACTERS = 300
 CLOCKS_DIFFER_BY_MS = 60_000
 """A task may seem to have died so much earlier than it was created, by the clock of another machine."""

@@ -73,8 +73,15 @@ class Merge:
     def take(self, count: int) -> list[IndexKey]:
         taken: list[IndexKey] = []
         while len(taken) < count and (source := self._first()) is not None:
-            taken.append(source.keys.popleft())
+            taken.append(source.keys[0])
+            self._drop(source.keys[0].sort)
         return taken
+
+    def _drop(self, sort: str) -> None:
+        """From every partition: a task that moved while they were read is in two of them, under one sort key."""
+        for source in self._sources:
+            if source.keys and source.keys[0].sort == sort:
+                source.keys.popleft()
 
     @property
     def cut_short(self) -> bool:
@@ -102,11 +109,11 @@ def page_of(merge: Merge, look: Callable[[Sequence[IndexKey]], Mapping[str, T]],
     found: list[T] = []
     cursor: str | None = None
     while keys := merge.take(merge.step):
-        behind = look(keys)
+        behind = dict(look(keys))
         for number, key in enumerate(keys, 1):
             cursor = key.sort
             if key.id in behind:
-                found.append(behind[key.id])
+                found.append(behind.pop(key.id))
             if len(found) == limit:
                 ended = number == len(keys) and merge.peek() is None and not merge.cut_short
                 return Listed(tuple(found), None if ended else cursor)

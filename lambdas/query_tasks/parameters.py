@@ -13,6 +13,7 @@ from lambdas.common.http import HttpError
 from lambdas.query_tasks.listing import sort_in
 
 DEFAULT_LIMIT, MAX_LIMIT = 20, 100
+MAX_KIND_CHARACTERS = 100
 INSTANT = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)",
     re.ASCII,
@@ -47,6 +48,12 @@ class Parameters:
         value = self.get(name)
         if value is not None and not 1 <= len(value) <= longest:
             bad(f"{name} must be a text of 1 to {longest} characters.")
+        return value
+
+    def choice(self, name: str, allowed: Sequence[str]) -> str | None:
+        value = self.get(name)
+        if value is not None and value not in allowed:
+            bad(f"{name} must be one of: {', '.join(allowed)}.")
         return value
 
     def flag(self, name: str) -> bool:

@@ -1,10 +1,10 @@
-"""DELETE /tasks/{taskId} cancels; POST /tasks/{taskId}/redrive replays."""
+"""DELETE /tasks/{taskId} cancels; POST /tasks/{taskId}/redrive and POST /dead-letters/redrive replay."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 from urllib.parse import unquote
@@ -19,6 +19,7 @@ from lambdas.common.queue import TaskQueue
 from lambdas.common.settings import Environment
 from lambdas.common.store import TaskStore
 from lambdas.common.task import TASK_ID, UnknownVersion
+from lambdas.steer_tasks.batch import is_generation, replay_all, wishes
 from lambdas.steer_tasks.steer import Steered, Steering, StillChanging
 
 UNKNOWN_OUTCOME = HttpError(
@@ -33,6 +34,8 @@ REFUSED = {
     Answer.ENDED: (409, "The task has ended in another way."),
     Answer.UNRECORDED: (409, "The task is dead, but its dead letter is not written yet. Try again in a moment."),
 }
+
+BATCH_PATH = "/dead-letters/redrive"
 
 log = telemetry.logger("steer-tasks")
 
@@ -54,16 +57,41 @@ def cors() -> Cors:
     return Cors(Environment(os.environ).words("CORS_ORIGINS"))
 
 
-def handle(event: Mapping[str, Any], context: object) -> Response:
-    return cors().answer(event, _steer(event))
+def handle(event: Mapping[str, Any], context: Any) -> Response:
+    return cors().answer(event, _steer(event, context))
 
 
-def _steer(event: Mapping[str, Any]) -> Response:
+def _steer(event: Mapping[str, Any], context: Any) -> Response:
+    if event.get("resource") == BATCH_PATH:
+        return _redrive_batch(event, context)
     task_id = unquote(event["pathParameters"]["taskId"])
+    if event["httpMethod"] == "DELETE":
+        return _told(task_id, lambda: _cancel(task_id))
+    return _told(task_id, lambda: _redrive(task_id, _generation(body_of(event))))
+
+
+def _redrive_batch(event: Mapping[str, Any], context: Any) -> Response:
+    try:
+        asked = wishes(body_of(event))
+    except HttpError as error:
+        log.info("steering refused", code=error.code, status=error.status)
+        return error_response(error)
+    results = replay_all(asked, _replay_one, context.get_remaining_time_in_millis)
+    log.info("batch replayed", tasks=len(asked), replayed=sum(result["status"] == 202 for result in results))
+    return json_response(200, {"results": results})
+
+
+def _replay_one(task_id: str, generation: int | None) -> tuple[int, dict[str, Any]]:
+    response = _told(task_id, lambda: _redrive(task_id, generation))
+    return response["statusCode"], json.loads(response["body"])
+
+
+def _told(task_id: str, act: Callable[[], Response]) -> Response:
+    """The answer to a wish for one task, however it ends."""
     try:
         if not TASK_ID.fullmatch(task_id):
             raise _refusal(Answer.NO_SUCH_TASK)
-        return _cancel(task_id) if event["httpMethod"] == "DELETE" else _redrive(task_id, _generation(body_of(event)))
+        return act()
     except HttpError as error:
         log.info("steering refused", task_id=task_id, code=error.code, status=error.status)
         return error_response(error)
@@ -124,7 +152,7 @@ def _generation(body: str) -> int | None:
     except (ValueError, RecursionError):
         document = None
     generation = document.get("generation") if isinstance(document, dict) else None
-    fits = isinstance(generation, int) and not isinstance(generation, bool) and 1 <= generation <= 10**9
-    if not isinstance(document, dict) or set(document) - {"generation"} or not (fits or document == {}):
+    fits = is_generation(generation) or document == {}
+    if not isinstance(document, dict) or set(document) - {"generation"} or not fits:
         raise HttpError(400, "invalid_request", 'The body must be empty or {"generation": <whole number from 1>}.')
     return generation

@@ -1,4 +1,4 @@
-"""POST /tasks."""
+"""POST /tasks and POST /tasks/batch."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ from lambdas.common.http import Cors, HttpError, Response, body_of, error_respon
 from lambdas.common.queue import TaskQueue
 from lambdas.common.settings import Environment
 from lambdas.common.store import TaskStore
+from lambdas.common.task import Message
 from lambdas.process_task import kinds as kinds_package
-from lambdas.submit_task.request import parse
-from lambdas.submit_task.submit import Accepted, submit
+from lambdas.submit_task.batch import submit_all
+from lambdas.submit_task.request import parse, parse_batch, task_id_in
+from lambdas.submit_task.submit import Accepted, Queue, submit
 
-UNKNOWN_OUTCOME = HttpError(
+BATCH_PATH = "/tasks/batch"
+
+UNKNOWN_OUTCOME = (
     503,
     "unknown_outcome",
     "The task may or may not have been stored. Send it again with the same taskId: it runs once.",
@@ -54,35 +58,70 @@ def cors() -> Cors:
     return Cors(Environment(os.environ).words("CORS_ORIGINS"))
 
 
-def handle(event: Mapping[str, Any], context: object) -> Response:
-    return cors().answer(event, _submit(event))
+def handle(event: Mapping[str, Any], context: Any) -> Response:
+    return cors().answer(event, _submit(event, context))
 
 
-def _submit(event: Mapping[str, Any]) -> Response:
-    p, now = parts(), aws.now_ms()
+def _submit(event: Mapping[str, Any], context: Any) -> Response:
     try:
-        submission = parse(body_of(event), p.registry, now)
+        body = body_of(event)
+        if event.get("resource") == BATCH_PATH:
+            return _submit_batch(body, context)
+        return _answer(_accept(body, parts().queue))
     except HttpError as error:
-        log.info("submit refused", code=error.code, status=error.status)
-        return error_response(error)
+        return error_response(_logged(error))
+
+
+def _submit_batch(body: str, context: Any) -> Response:
+    texts = parse_batch(body)
+    unknown, left_ms = HttpError(*UNKNOWN_OUTCOME), context.get_remaining_time_in_millis
+    results = submit_all(texts, _accept_item, parts().queue, left_ms, unknown, _complain)
+    log.info("batch submitted", tasks=len(texts), accepted=sum(result["status"] < 300 for result in results))
+    return json_response(200, {"results": results})
+
+
+def _complain(message: Message, reason: str) -> None:
+    log.error("message not sent", task_id=message.task_id, error=reason)
+
+
+def _accept_item(body: str, queue: Queue) -> Accepted:
+    try:
+        return _accept(body, queue)
+    except HttpError as error:
+        raise _logged(error) from None
+    except Exception:  # one task's trouble must not keep the messages of the others from being sent
+        log.exception("submit outcome unknown", task_id=task_id_in(body))
+        raise HttpError(*UNKNOWN_OUTCOME) from None
+
+
+def _accept(body: str, queue: Queue) -> Accepted:
+    """Submit what a body asks for.
+
+    Raises:
+        HttpError: it is wrong, its id is taken, or the outcome is unknown.
+    """
+    p, now = parts(), aws.now_ms()
+    submission = parse(body, p.registry, now)
     try:
         max_attempts = p.registry.attempts(submission.kind, p.default_attempts)
-        accepted = submit(submission, p.store, p.queue, max_attempts=max_attempts, now=now, token=aws.new_token())
+        accepted = submit(submission, p.store, queue, max_attempts=max_attempts, now=now, token=aws.new_token())
     except (BotoCoreError, ClientError):
         log.exception("submit outcome unknown", task_id=submission.task_id)
-        return error_response(UNKNOWN_OUTCOME)
-    log.info("submitted", task_id=accepted.task.task_id, outcome=accepted.outcome, kind=accepted.task.kind)
-    return _answer(accepted)
+        raise HttpError(*UNKNOWN_OUTCOME) from None
+    task_id = accepted.task.task_id
+    log.info("submitted", task_id=task_id, outcome=accepted.outcome, kind=accepted.task.kind)
+    if accepted.outcome == "conflict":
+        raise HttpError(409, "task_id_taken", f"taskId {task_id!r} belongs to a task with another body.")
+    return accepted
+
+
+def _logged(error: HttpError) -> HttpError:
+    if error.status < 500 and error.status != 409:  # of those a line tells already
+        log.info("submit refused", code=error.code, status=error.status)
+    return error
 
 
 def _answer(accepted: Accepted) -> Response:
-    task = accepted.task
-    match accepted.outcome:
-        case "new":
-            return json_response(202, {"message": "Task accepted", "taskId": task.task_id, "status": task.status})
-        case "known":
-            body = {"message": "Task already accepted", "taskId": task.task_id, "status": task.status}
-            return json_response(200, body)
-        case "conflict":
-            message = f"taskId {task.task_id!r} belongs to a task with another body."
-            return error_response(HttpError(409, "task_id_taken", message))
+    task, new = accepted.task, accepted.outcome == "new"
+    message = "Task accepted" if new else "Task already accepted"
+    return json_response(202 if new else 200, {"message": message, "taskId": task.task_id, "status": task.status})

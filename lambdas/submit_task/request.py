@@ -18,9 +18,14 @@ MAX_PAYLOAD_BYTES = 256 * 1024
 """Well under DynamoDB's 400 KB per item, the smallest limit that a payload meets on its way."""
 MAX_BODY_BYTES = MAX_PAYLOAD_BYTES + 1024
 """Room for the other fields around the largest payload."""
+MAX_BATCH_TASKS = 100
+MAX_BATCH_BYTES = 2 * 1024 * 1024
+"""Lambda takes 6 MB with the body inside, in which each quotation mark and line break counts twice, or more."""
 MAX_DEPTH = 32
 MAX_DELAY_SECONDS = 365 * 86_400
 TASK_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+RESERVED = ("batch", ".", "..")
+"""As a task's id these would make the path of another thing: /tasks/batch, /tasks/ and /."""
 DEFAULT_KIND = "simulated"
 FIELDS = ("taskId", "kind", "payload", "runAt", "delaySeconds")
 
@@ -53,6 +58,33 @@ def parse(body: str, registry: Registry, now: int) -> Submission:
         raise HttpError(413, "body_too_large", f"payload may have at most {MAX_PAYLOAD_BYTES} bytes.")
     _check_payload(document, kind, registry)
     return Submission(_task_id(document), kind, raw["payload"], _run_at(document, now), _hash(document, kind))
+
+
+def parse_batch(body: str) -> list[str]:
+    """The tasks of a batch as texts, each to be read by `parse`. What is wrong with one is not looked for here.
+
+    Raises:
+        HttpError: 400 or 413, the batch as a whole is wrong.
+    """
+    if _utf8_length(body) > MAX_BATCH_BYTES:
+        raise HttpError(413, "body_too_large", f"The body of a batch may have at most {MAX_BATCH_BYTES} bytes.")
+    try:
+        document = _LENIENT.decode(body)
+    except RecursionError:
+        _bad(f"The body is nested more than {MAX_DEPTH} levels deep.")
+    except ValueError as error:
+        _bad(f"The body is not JSON: {error}.")
+    tasks = document.get("tasks") if isinstance(document, dict) and set(document) == {"tasks"} else None
+    if not isinstance(tasks, list) or not 1 <= len(tasks) <= MAX_BATCH_TASKS:
+        _bad(f'The body must be {{"tasks": [...]}}, with 1 to {MAX_BATCH_TASKS} tasks and nothing else.')
+    return _raw_elements(_raw_members(body, _LENIENT)["tasks"])
+
+
+def task_id_in(text: str) -> str | None:
+    """The id that a task of a batch goes by, whatever else is wrong with it."""
+    document = _LENIENT.decode(text)
+    task_id = document.get("taskId") if isinstance(document, dict) else None
+    return task_id if isinstance(task_id, str) and TASK_ID.fullmatch(task_id) else None
 
 
 def _read_object(body: str) -> tuple[JsonObject, dict[str, str]]:
@@ -112,9 +144,25 @@ def _is_unicode(document: JsonObject) -> bool:
     return True
 
 
-def _raw_members(body: str) -> dict[str, str]:
+_LENIENT = json.JSONDecoder(parse_constant=float, parse_float=float, parse_int=float)
+"""Reads every number, also those that are none or too long: it only looks for where things are."""
+
+
+def _raw_elements(text: str) -> list[str]:
+    """Text of each element of an array known to be valid JSON."""
+    elements: list[str] = []
+    at = _skip_space(text, 1)
+    while text[at] != "]":
+        _, end = _LENIENT.raw_decode(text, at)
+        elements.append(text[at:end])
+        at = _skip_space(text, end)
+        if text[at] == ",":
+            at = _skip_space(text, at + 1)
+    return elements
+
+
+def _raw_members(body: str, decoder: json.JSONDecoder = json.JSONDecoder()) -> dict[str, str]:  # noqa: B008  it keeps no state
     """Text of each member of an object known to be valid JSON. Of a doubled name the last counts, as in json."""
-    decoder = json.JSONDecoder()
     members: dict[str, str] = {}
     at = _skip_space(body, body.index("{") + 1)
     while body[at] != "}":
@@ -140,6 +188,8 @@ def _task_id(document: JsonObject) -> str | None:
         return None
     if not isinstance(task_id, str) or not TASK_ID.fullmatch(task_id):
         _bad("taskId must be 1 to 128 of the characters A-Z a-z 0-9 . _ : -")
+    if task_id in RESERVED:
+        _bad(f"taskId cannot be {task_id!r}: /tasks/{task_id} is the path of something else.")
     return task_id
 
 

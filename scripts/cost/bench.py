@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from lambdas.common import aws
+from lambdas.common.minute_table import MinuteTable
+from lambdas.common.minutes import minute_of
 from scripts.cost import capacity
 from scripts.cost.capacity import Item
 from scripts.cost.designs import Design, Fails, OriginalDesign, OurDesign, payloads_inline
@@ -88,6 +91,13 @@ class Bench:
             with self.lab.meter.phase(phase):
                 self._completed(design, failures, payload)
         return self._per_task(phase)
+
+    def minute(self) -> Usage:
+        """What one invocation of ProcessTask counts for GET /stats, however many tasks it had."""
+        minutes = MinuteTable(self.lab.metered_dynamodb, self.ours.table)
+        with self.lab.meter.phase("minute"):
+            minutes.add(minute_of(aws.now_ms(), BATCH, 0, 0, [1000] * BATCH))
+        return self.lab.meter.phases["minute"]
 
     def inline_task(self, payload: str, failures: int = 0) -> Usage:
         with payloads_inline():

@@ -16,6 +16,7 @@ import psutil
 import pytest
 import requests
 
+from bootstrap.package import OPENAPI
 from bootstrap.paths import ROOT
 from client import TaskClient
 from tests.conftest import BACKENDS, local_aws
@@ -209,6 +210,8 @@ def checkout(local_folder: Path) -> Path:
     for name in ("bootstrap", "lambdas", "requirements-lambda.lock", "requirements-embedded.lock"):
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name if source.is_dir() else copy)
+    (copy / OPENAPI).parent.mkdir()
+    shutil.copy(ROOT / OPENAPI, copy / OPENAPI)
     (copy / ".local").mkdir()
     (copy / ".local" / "cache").symlink_to(ROOT / ".local" / "cache")
     return copy

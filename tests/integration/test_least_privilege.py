@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,12 @@ BY_SERVICE = (
         LOGS,
     ),
     ByService(
+        ("sqs:SendMessageBatch",),
+        {"SubmitTask": "{stage}-tasks"},
+        "MiniStack asks for it where AWS asks for SendMessage; AWS knows no such action.",
+        "https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsqs.html",
+    ),
+    ByService(
         ("lambda:ListEventSourceMappings",),
         {"SweepTasks": "event-source-mapping:{mapping}"},
         "MiniStack asks for it where AWS asks for GetEventSourceMapping; on one mapping, AWS grants nothing by it.",
@@ -100,11 +107,25 @@ def everything(stack: DeployedStack) -> None:
     stack.tasks.submit(payload=LONG).wait()
     assert stack.tasks.submit("every-effect", {}).wait().status == "COMPLETED"
     assert stack.tasks.cancel(stack.tasks.submit(payload={}, delay_seconds=3600).task_id)
+    submit_together_and_look(stack)
     for payload in ({}, LONG):
         die_and_live_again(stack, {"simulate": {"permanent": True}, **payload})
     send_again(stack)
     hand_back(stack)
     heal(stack)
+
+
+def submit_together_and_look(stack: DeployedStack) -> None:
+    """The calls of many tasks: a batch, a list, the stats; and a batch of replays that finds nothing to do."""
+    ids = [new_id("batch") for _ in range(2)]
+    body = json.dumps({"tasks": [{"taskId": one, "payload": {}} for one in ids]})
+    answer = call(stack, "POST", "/tasks/batch", body)
+    assert [result["status"] for result in answer.json()["results"]] == [202, 202]
+    for one in ids:
+        eventually(partial(stack.tasks.get, one), lambda task: task.ended)
+    assert [call(stack, "GET", path).status_code for path in ("/tasks", "/stats")] == [200, 200]
+    replayed = call(stack, "POST", "/dead-letters/redrive", json.dumps({"tasks": [{"taskId": ids[0]}]}))
+    assert [result["status"] for result in replayed.json()["results"]] == [409]
 
 
 def die_and_live_again(stack: DeployedStack, payload: dict[str, Any]) -> None:

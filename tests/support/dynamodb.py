@@ -24,7 +24,10 @@ Request = Mapping[str, Any]
 
 TABLE = "tasks"
 KEY = ("PK", "SK")
-INDEXES: Mapping[str, tuple[str, str]] = {"by-class": ("classShard", "classSort")}
+INDEXES: Mapping[str, tuple[str, str]] = {
+    "by-class": ("classShard", "classSort"),
+    "parked-by-age": ("classShard", "parkedSort"),
+}
 PROJECTED = ("kind",)
 """Beside the keys, in every index."""
 
@@ -87,7 +90,7 @@ class FakeDynamoDB:
     def query(self, **request: Any) -> dict[str, Any]:
         with self._lock:
             known = ("IndexName", "KeyConditionExpression", "ExpressionAttributeValues", "ExpressionAttributeNames")
-            self._check(request, "Query", (*known, "Limit", "ConsistentRead", "ScanIndexForward"))
+            self._check(request, "Query", (*known, "Limit", "ConsistentRead", "ScanIndexForward", "Select"))
             index = request.get("IndexName")
             if index and request.get("ConsistentRead"):
                 raise _invalid("Query", "Consistent reads are not supported on global secondary indexes")
@@ -95,7 +98,9 @@ class FakeDynamoDB:
             found = found if request.get("ScanIndexForward", True) else found[::-1]
             limit = request.get("Limit", len(found) + 1)
             page = [_projected(row, INDEXES[index]) if index else row for row in found[:limit]]
-            answer = {"Items": [_wire(row) for row in page], "Count": len(page)}
+            counts = request.get("Select") == "COUNT"
+            answer: dict[str, Any] = {} if counts else {"Items": [_wire(row) for row in page]}
+            answer["Count"] = len(page)
             if len(found) < limit:
                 return answer
             # As in DynamoDB, a page that is full has a last key even when nothing comes behind it.

@@ -80,6 +80,12 @@ def bootstrap(folder: Path, *arguments: str, **variables: str) -> subprocess.Com
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
+def purge_queues(stack: DeployedStack) -> None:
+    """A cancelled task leaves its message behind, for minutes if it was delayed; other tests look for empty queues."""
+    for url in (stack.outputs["queue_url"], stack.outputs["dlq_url"]):
+        stack.aws("sqs").purge_queue(QueueUrl=url)
+
+
 def deploy(folder: Path, target: str = "embedded", port: int | None = None, **variables: str) -> DeployedStack:
     """`up` with fast settings; fails with everything that it printed."""
     where = {"TARGET": target, "EDGE_PORT": str(port or free_port())}

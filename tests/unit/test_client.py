@@ -13,12 +13,17 @@ import pytest
 from client import (
     ApiError,
     Conflict,
+    Count,
     DeadLetter,
     Forbidden,
+    NoApi,
     NotFound,
     Rejected,
+    Result,
     Steered,
+    Submission,
     Submitted,
+    Summary,
     TaskClient,
     Unavailable,
     WaitTimeout,
@@ -165,6 +170,14 @@ def test_an_error_in_another_form_is_told_in_its_own_words(document: Any, messag
     with serving(in_turn((400, document))) as server, pytest.raises(Rejected) as error:
         client_of(server).submit()
     assert (error.value.code, error.value.message) == ("http_error", message)
+
+
+@pytest.mark.parametrize("document", ["<html>Hello</html>", "[1]", ""], ids=["a page", "an array", "nothing"])
+def test_an_answer_that_is_not_the_apis_is_said_to_be_none(document: str) -> None:
+    with serving(in_turn((200, document))) as server:
+        for act in (client_of(server).stats, lambda: client_of(server).get("a"), lambda: client_of(server).cancel("a")):
+            with pytest.raises(NoApi, match="is not the task API's"):
+                act()
 
 
 def test_a_task_is_read_as_the_api_shows_it() -> None:
@@ -352,6 +365,217 @@ def test_a_list_that_cannot_be_read_on_is_an_error_at_that_page() -> None:
         assert next(found).task_id == "task-1"
         with pytest.raises(Rejected, match="bad_cursor"):
             next(found)
+
+
+# Batches. -------------------------------------------------------------------------------------------------------------
+
+
+def each(request: Request, status: int = 202, message: str = "Task accepted") -> Reply:
+    """The same of every task of a batch."""
+    return 200, {
+        "results": [{"taskId": one["taskId"], "status": status, "message": message} for one in request.body["tasks"]]
+    }
+
+
+def a_refusal(task_id: str | None, status: int, code: str = "a_code") -> dict[str, Any]:
+    return {"taskId": task_id, "status": status, "error": {"code": code, "message": "A message."}}
+
+
+def taken(task_id: str, status: int = 202) -> dict[str, Any]:
+    return {"taskId": task_id, "status": status, "message": "Task accepted"}
+
+
+def ids(request: Request) -> list[str]:
+    return [one["taskId"] for one in request.body["tasks"]]
+
+
+def test_a_batch_travels_as_single_submits_would_each_under_an_id() -> None:
+    at = datetime(2027, 1, 15, 8, tzinfo=UTC)
+    given = [
+        Submission(),
+        Submission("deposit", {"a": 1}, "mine", run_at=at),
+        Submission(task_id="late", delay_seconds=0),
+    ]
+    with serving(each) as server:
+        results = client_of(server).submit_batch(given)
+    (request,) = server.requests
+    assert (request.method, request.path) == ("POST", "/tasks/batch")
+    first, *others = request.body["tasks"]
+    assert uuid.UUID(first["taskId"]).version == 4
+    assert first == {"taskId": first["taskId"], "kind": "simulated", "payload": {}}
+    assert others == [
+        {"taskId": "mine", "kind": "deposit", "payload": {"a": 1}, "runAt": "2027-01-15T08:00:00+00:00"},
+        {"taskId": "late", "kind": "simulated", "payload": {}, "delaySeconds": 0},
+    ]
+    assert results == [Result(one, 202, "Task accepted") for one in (first["taskId"], "mine", "late")]
+    assert all(result.done and result.new for result in results)
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(0, []), (1, [1]), (100, [100]), (101, [100, 1]), (250, [100, 100, 50])])
+def test_many_are_sent_a_hundred_at_a_time_and_answered_in_their_order(count: int, sizes: list[int]) -> None:
+    given = [f"task-{number}" for number in range(count)]
+    with serving(each) as server:
+        results = client_of(server).submit_batch(Submission(task_id=task_id) for task_id in given)
+    assert [len(ids(request)) for request in server.requests] == sizes
+    assert [result.task_id for result in results] == given
+
+
+def test_large_payloads_are_sent_fewer_at_a_time() -> None:
+    given = [Submission(payload={"text": "x" * 250_000}, task_id=f"task-{number}") for number in range(10)]
+    with serving(each) as server:
+        assert len(client_of(server).submit_batch(given)) == 10
+    lengths = [int(request.headers["content-length"]) for request in server.requests]
+    assert len(lengths) == 2
+    assert max(lengths) <= 2 * 1024 * 1024
+
+
+def test_what_became_of_each_is_told_in_their_order_also_of_one_that_could_not_be_read() -> None:
+    results = [taken("a", 200), a_refusal(None, 400, "invalid_request"), a_refusal("c", 409, "id_taken"), taken("d")]
+    with serving(in_turn((200, {"results": results}))) as server:
+        told = client_of(server).submit_batch([Submission(task_id=one) for one in ("a", "b?", "c", "d")])
+    assert [(one.task_id, one.status, one.code, one.done, one.new) for one in told] == [
+        ("a", 200, None, True, False),
+        ("b?", 400, "invalid_request", False, False),
+        ("c", 409, "id_taken", False, False),
+        ("d", 202, None, True, True),
+    ]
+    assert told[2].message == "A message."
+
+
+def test_of_a_batch_only_what_had_no_clear_answer_is_sent_again() -> None:
+    first = {"results": [taken("a"), a_refusal("b", 503), a_refusal("c", 409), a_refusal("d", 503)]}
+    with serving(in_turn((200, first), (200, {"results": [taken("b"), taken("d", 200)]}))) as server:
+        results = client_of(server).submit_batch([Submission(task_id=one) for one in "abcd"])
+    assert [ids(request) for request in server.requests] == [["a", "b", "c", "d"], ["b", "d"]]
+    assert server.requests[1].body["tasks"][0] == server.requests[0].body["tasks"][1]
+    assert [(one.task_id, one.status) for one in results] == [("a", 202), ("b", 202), ("c", 409), ("d", 200)]
+
+
+def test_one_of_a_batch_that_stays_unclear_is_told_so_after_every_try() -> None:
+    with serving(in_turn((200, {"results": [a_refusal("a", 503, "unknown_outcome")]}))) as server:
+        (result,) = client_of(server, tries=2).submit_batch([Submission(task_id="a")])
+        assert len(server.requests) == 2
+    assert (result.status, result.code, result.done) == (503, "unknown_outcome", False)
+
+
+def test_a_batch_whose_answer_was_lost_is_sent_again_under_the_same_ids() -> None:
+    with serving(in_turn(an_error(502), (200, {"results": [taken("x", 200)]}))) as server:
+        client_of(server).submit_batch([Submission()])
+    first, second = server.requests
+    assert first.body == second.body
+
+
+@pytest.mark.parametrize("status", [400, 403, 413])
+def test_a_batch_that_is_refused_as_a_whole_is_an_error(status: int) -> None:
+    with serving(in_turn(an_error(status))) as server, pytest.raises(ERRORS[status]):
+        client_of(server).submit_batch([Submission()])
+
+
+def test_many_are_replayed_by_the_generations_that_were_seen_dead_or_are_there_now() -> None:
+    def answer(request: Request) -> Reply:
+        if request.method == "POST":
+            return each(request, message="Task replayed")
+        return a_task("FAILED_FINAL") if request.path == "/tasks/a" else an_error(404)
+
+    with serving(answer) as server:
+        results = client_of(server).redrive_batch(["a", ("b", 7), "gone"])
+    last = server.requests[-1]
+    assert (last.method, last.path) == ("POST", "/dead-letters/redrive")
+    assert last.body["tasks"] == [
+        {"taskId": "a", "generation": 1},
+        {"taskId": "b", "generation": 7},
+        {"taskId": "gone"},
+    ]
+    assert [result.task_id for result in results] == ["a", "b", "gone"]
+    assert all(result.new for result in results)
+
+
+# Lists and numbers. ---------------------------------------------------------------------------------------------------
+
+
+def a_summary(task_id: str = "task-1") -> dict[str, Any]:
+    return {
+        "taskId": task_id,
+        "kind": "simulated",
+        "status": "FAILED_PENDING",
+        "generation": 2,
+        "attempts": 1,
+        "maxAttempts": 3,
+        "createdAt": "2027-01-15T08:00:00.000Z",
+        "updatedAt": "2027-01-15T08:00:01.500Z",
+        "error": "SimulatedFailure: attempt 1 failed",
+    }
+
+
+def summaries(*task_ids: str, cursor: str | None = None) -> Reply:
+    return 200, {"tasks": [a_summary(task_id) for task_id in task_ids], "cursor": cursor}
+
+
+def test_a_task_in_the_list_is_read_as_the_api_shows_it() -> None:
+    with serving(in_turn(summaries("task-1"))) as server:
+        assert list(client_of(server).list()) == [
+            Summary(
+                task_id="task-1",
+                kind="simulated",
+                status="FAILED_PENDING",
+                generation=2,
+                attempts=1,
+                max_attempts=3,
+                created_at=datetime(2027, 1, 15, 8, tzinfo=UTC),
+                updated_at=datetime(2027, 1, 15, 8, 0, 1, 500_000, tzinfo=UTC),
+                error="SimulatedFailure: attempt 1 failed",
+            )
+        ]
+
+
+def test_every_page_of_the_list_is_read_under_the_same_filters_also_behind_an_empty_one() -> None:
+    pages = [summaries("a", "b", cursor="c/1"), summaries(cursor="c2"), summaries("c")]
+    with serving(in_turn(*pages)) as server:
+        found = [task.task_id for task in client_of(server).list("COMPLETED", "simulated")]
+    assert found == ["a", "b", "c"]
+    assert {urlsplit(request.path).path for request in server.requests} == {"/tasks"}
+    filters = {"status": "COMPLETED", "kind": "simulated", "limit": "100"}
+    assert [asked(request.path) for request in server.requests] == [
+        filters,
+        {**filters, "cursor": "c/1"},
+        {**filters, "cursor": "c2"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limit", "size", "found", "pages"),
+    [(1, "1", "a", 1), (2, "2", "ab", 1), (3, "3", "abc", 2), (1000, "100", "abcd", 2), (None, "100", "abcd", 2)],
+)
+def test_no_more_of_the_list_is_asked_for_than_is_wanted(limit: int | None, size: str, found: str, pages: int) -> None:
+    with serving(in_turn(summaries("a", "b", cursor="c1"), summaries("c", "d"))) as server:
+        tasks = client_of(server).list(limit=limit)
+        assert server.requests == []
+        assert "".join(task.task_id for task in tasks) == found
+    assert len(server.requests) == pages
+    assert asked(server.requests[0].path) == {"limit": size}
+
+
+def test_the_numbers_are_read_as_the_api_shows_them() -> None:
+    minute = {"minute": "2027-01-15T08:00:00.000Z", "completed": 1, "failed": 2, "dead": 0, "p50Ms": 10, "p95Ms": None}
+    document = {
+        "counts": {"open": {"count": 3, "more": False}, "COMPLETED": {"count": 10_000, "more": True}},
+        "queue": {"waiting": 1, "inFlight": 2, "delayed": 0},
+        "deadLetterQueue": {"waiting": 0, "inFlight": 4},
+        "oldestOpenAt": "2027-01-15T07:00:00.000Z",
+        "perMinute": [minute],
+        "exact": ["oldestOpenAt"],
+        "approximate": ["counts"],
+        "at": "2027-01-15T08:00:30.000Z",
+    }
+    with serving(in_turn((200, document), (200, {**document, "oldestOpenAt": None}))) as server:
+        stats, without = client_of(server).stats(), client_of(server).stats()
+    assert (server.requests[0].method, server.requests[0].path) == ("GET", "/stats")
+    assert stats.counts == {"open": Count(3, False), "COMPLETED": Count(10_000, True)}
+    assert [str(count) for count in stats.counts.values()] == ["3", "10,000+"]
+    assert (stats.queue["inFlight"], stats.dead_letter_queue["inFlight"]) == (2, 4)
+    assert (stats.oldest_open_at, without.oldest_open_at) == (datetime(2027, 1, 15, 7, tzinfo=UTC), None)
+    assert (stats.per_minute, stats.exact, stats.approximate) == ((minute,), ("oldestOpenAt",), ("counts",))
+    assert stats.at == datetime(2027, 1, 15, 8, 0, 30, tzinfo=UTC)
 
 
 def asked(path: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ from lambdas.common.transitions import bury, replay
 from lambdas.monitor_dlq.monitor import DeadMessage, Monitor
 from lambdas.query_tasks import handler
 from lambdas.query_tasks.handler import METHODS, Parts
+from lambdas.query_tasks.stats import Cached
 from tests.support.dynamodb import TABLE, FakeDynamoDB, task_store
 from tests.support.faults import Between
 from tests.support.queue import FakeQueue
@@ -83,10 +84,13 @@ class World:
         return ids
 
 
+NO_STATS = Cached(lambda now: {})
+
+
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
-    monkeypatch.setattr(handler, "parts", lambda: Parts(made.store, Catalog(made.client, TABLE)))
+    monkeypatch.setattr(handler, "parts", lambda: Parts(made.store, Catalog(made.client, TABLE), NO_STATS))
     monkeypatch.setattr(aws, "now_ms", lambda: NOW)
     return made
 
@@ -405,7 +409,7 @@ def test_a_parameter_may_be_given_once(world: World) -> None:
 @pytest.mark.parametrize(
     ("resource", "method", "allowed"),
     [
-        ("/tasks", "PUT", "POST"),
+        ("/tasks", "PUT", "GET, POST"),
         ("/tasks/{taskId}", "POST", "GET, DELETE"),
         ("/tasks/{taskId}/redrive", "GET", "POST"),
         ("/dead-letters", "POST", "GET"),

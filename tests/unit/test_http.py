@@ -89,9 +89,10 @@ def test_origins_are_joined_by_commas_and_there_may_be_none() -> None:
 def test_each_path_takes_the_question_without_a_key_and_with_a_limit_of_its_own() -> None:
     resources = template("app")["Resources"]
     events = [event["Properties"] for event in resources["QueryTasks"]["Properties"]["Events"].values()]
-    open_to_all = {event["Path"]: event["Method"] for event in events if "Auth" in event}
-    assert open_to_all == dict.fromkeys(METHODS, "OPTIONS")
+    open_to_all = {(event["Path"], event["Method"]) for event in events if "Auth" in event}
+    expected = {(path, "OPTIONS") for path in METHODS if path != "/"} | {("/", "GET"), ("/openapi.json", "GET")}
+    assert open_to_all == expected
     limits = resources["TaskApi"]["Properties"]["MethodSettings"]
-    limited = {(one["ResourcePath"].replace("~1", "/")[1:], one["HttpMethod"]) for one in limits}
-    assert limited == {(path, "OPTIONS") for path in METHODS}
+    limited = {(one["ResourcePath"].replace("~1", "/")[1:] or "/", one["HttpMethod"]) for one in limits}
+    assert limited == expected
     assert all(one["ThrottlingRateLimit"] <= 50 for one in limits)

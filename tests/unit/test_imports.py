@@ -11,16 +11,27 @@ import pytest
 from bootstrap.paths import ROOT
 
 COMMON = "lambdas.common"
-DOMAIN = {f"{COMMON}.{name}" for name in ("task", "decisions", "effects", "retry", "transitions", "rows")}
+DOMAIN = {f"{COMMON}.{name}" for name in ("task", "decisions", "effects", "retry", "transitions", "rows", "minutes")}
 ADAPTERS = {
     f"{COMMON}.{name}"
-    for name in ("aws", "store", "catalog", "refusals", "wire", "queue", "http", "telemetry", "settings")
+    for name in (
+        "aws",
+        "store",
+        "catalog",
+        "refusals",
+        "wire",
+        "queue",
+        "http",
+        "telemetry",
+        "settings",
+        "minute_table",
+    )
 }
 IMPURE = {"boto3", "botocore", "os", "time", "datetime", "random", "uuid", "secrets", "threading", "logging"}
 VALUES_OF_ADAPTERS = {
     f"{COMMON}.store": {"Found", "Page", "Refused", "message_of", "own_write"},
     f"{COMMON}.queue": {"MAX_DELAY_SECONDS"},
-    f"{COMMON}.http": {"HttpError", "iso"},
+    f"{COMMON}.http": {"HEADERS", "HttpError", "Response", "iso"},
 }
 """What a use case may know of an adapter: values, never a client."""
 
@@ -108,7 +119,7 @@ def test_the_domain_imports_the_domain_and_nothing_that_acts_or_waits_or_chooses
 @pytest.mark.parametrize("module", sorted(ADAPTERS))
 def test_an_adapter_imports_the_domain_only(module: str) -> None:
     # Both speak to the table: the form of what they send, reads in batches, what errors mean.
-    table = {f"{COMMON}.{name}" for name in ("store", "catalog")}
+    table = {f"{COMMON}.{name}" for name in ("store", "catalog", "minute_table")}
     more = {f"{COMMON}.{name}" for name in ("wire", "catalog", "refusals")} if module in table else set()
     assert {target for target in targets(module) if target in MODULES} <= DOMAIN | {COMMON} | more
 

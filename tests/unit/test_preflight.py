@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
@@ -92,8 +91,7 @@ def own_kinds() -> list[Kind]:
 def test_the_templates_as_deployed_keep_every_rule(
     variables: Mapping[str, str], target: Target, own_kinds: list[Kind]
 ) -> None:
-    values = settings.fitted(settings.read(variables), own_kinds)
-    values = replace(values, storage={**values.storage, **target.storage_parameters})
+    values = settings.placed(settings.fitted(settings.read(variables), own_kinds), target)
     assert preflight.check(preflight.system(values, own_kinds, TODAY)) == []
 
 

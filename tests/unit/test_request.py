@@ -167,9 +167,15 @@ def test_a_body_of_32_levels_is_taken() -> None:
     assert read(nested(MAX_DEPTH)).payload.startswith('{"a": {')
 
 
-@pytest.mark.parametrize("task_id", ["a", "a" * 128, "Az09._:-", "..", "-"])
+@pytest.mark.parametrize("task_id", ["a", "a" * 128, "Az09._:-", "...", "-"])
 def test_an_id_of_the_allowed_characters_is_taken(task_id: str) -> None:
     assert read(json.dumps({"payload": {}, "taskId": task_id})).task_id == task_id
+
+
+@pytest.mark.parametrize("task_id", ["batch", ".", ".."])
+def test_an_id_that_would_be_another_path_is_refused(task_id: str) -> None:
+    with pytest.raises(HttpError, match="is the path of something else"):
+        read(json.dumps({"payload": {}, "taskId": task_id}))
 
 
 def test_a_body_with_a_payload_alone_is_a_simulated_task_without_id_that_runs_at_once() -> None:

@@ -9,7 +9,7 @@ import pytest
 from bootstrap import settings
 from bootstrap.errors import BootstrapError
 from bootstrap.settings import MONITOR_TIMEOUT_SECONDS, SETTINGS, Setting
-from bootstrap.targets import AWS
+from bootstrap.targets import AWS, EMBEDDED
 from lambdas.common.settings import Environment, SettingError
 from tests.support.templates import template
 
@@ -45,9 +45,9 @@ def test_a_setting_allows_what_its_parameter_allows(setting: Setting) -> None:
 
 def test_every_parameter_is_a_setting_a_derived_value_an_output_of_storage_or_a_package() -> None:
     values = settings.read({})
-    packages = {f"{name}Package" for name in _functions()}
+    of_app = OUTPUTS | {f"{name}Package" for name in _functions()} | set(EMBEDDED.app_parameters)
     assert set(TEMPLATES["storage"]["Parameters"]) == set(values.storage) | set(AWS.storage_parameters)
-    assert set(TEMPLATES["app"]["Parameters"]) == set(values.app) | OUTPUTS | packages | {"EffectTableArns"}
+    assert set(TEMPLATES["app"]["Parameters"]) == set(values.app) | of_app | {"EffectTableArns"}
 
 
 def test_the_stage_has_the_same_default_in_both_templates_and_here() -> None:
