@@ -1,0 +1,27 @@
+"""What one run of the `tasks` command works with."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from dataclasses import dataclass
+
+from client.screen import Screen
+from client.target import Host, Target
+from client.tasks import Task
+
+
+@dataclass
+class Answer:
+    """What one command works with. `submitting` and `waiting` are the task that it is at, for when it is stopped."""
+
+    args: argparse.Namespace
+    screen: Screen
+    target: Target
+    host: Host
+    submitting: str | None = None
+    waiting: Task | None = None
+
+    def again(self, words: str) -> str:
+        """The command to type next, for the same API; the key is not shown."""
+        return f"tasks {words}" + (f" --url {shlex.quote(self.target.url)}" if self.target.url else "")

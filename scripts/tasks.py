@@ -1,0 +1,22 @@
+"""The `tasks` command of this checkout: client/cli.py, with the stack and the browser of this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+
+from client.cli import main
+from client.target import Host
+from scripts.dashboard import address, has_display
+from scripts.running import running_outputs
+
+
+def show(base_url: str, key: str, anchor: str) -> str | None:
+    """Open the dashboard; its address where that is not possible."""
+    url = address({"base_url": base_url, "api_key": key}) + anchor
+    return None if has_display(os.environ, sys.platform) and webbrowser.open(url) else url
+
+
+if __name__ == "__main__":
+    sys.exit(main(host=Host(running_outputs, show)))
