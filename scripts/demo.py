@@ -1,7 +1,8 @@
-"""Demo: start the stack, submit tasks that sometimes fail, watch them to their ends, and account for every one.
+"""Demo: start the stack, submit tasks that sometimes fail, watch them, replay those that died, account for every one.
 
 COUNT (100), CONCURRENCY (10) and WAIT (600 s) change it, and so does every setting of the system (FAILURE_RATE, …).
 KILL=1 kills a worker with SIGKILL while it works, and shortens PROCESS_TIMEOUT_SECONDS so that this heals in seconds.
+SVG=file draws what the run prints as a picture of a terminal (SVG=docs/demo.svg made README's).
 """
 
 from __future__ import annotations
@@ -17,27 +18,31 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.text import Text
 
 from bootstrap import console, state
 from bootstrap.deploy import client
 from bootstrap.errors import BootstrapError
 from client import ApiError, TaskClient
+from client.tasks import instant
 from lambdas.common.store import TaskStore
 from lambdas.common.task import Status, Task
-from scripts import running
-from scripts.ledger import STATES, DeadTask, Ledger
+from scripts import picture, running
+from scripts.ledger import DeadTask, Ledger
 from scripts.load_test import percentile
+from scripts.movement import Interrupted, Watch, interruptible, titled
+from scripts.replay import Replay
 from scripts.workers import Workers
 
-POLL_SECONDS = 0.4
 KILL_SETTINGS = {"PROCESS_TIMEOUT_SECONDS": "5"}
 """The message of a killed worker comes back after six times that."""
-LINE_SECONDS = 3
-"""Between two lines of progress where there is no terminal to draw on."""
+DOOMED: Mapping[str, Any] = {"simulate": {"failGenerations": [1], "failureRate": 0}}
+"""Its first generation fails for good; a replay finds the cause mended."""
+STATUS_STYLES = {"COMPLETED": "green", "FAILED_FINAL": "red"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +74,22 @@ def whole(variables: Mapping[str, str], name: str, default: int, least: int, mos
     return int(text)
 
 
+class Connection(threading.local):
+    """A client for each thread."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self.tasks = TaskClient(url, key)
+
+
 def submit_all(url: str, key: str, chosen: Plan, prefix: str) -> tuple[list[str], list[str]]:
-    """Submit every task, the first one told to fail for good. The accepted ids, and what went wrong with the others."""
-    local, failures = threading.local(), []
+    """Submit every task, the first one doomed. The accepted ids, and what went wrong with the others."""
+    connection, failures = Connection(url, key), list[str]()
 
     def submit(number: int) -> str | None:
-        if not hasattr(local, "client"):
-            local.client = TaskClient(url, key)
         task_id = f"{prefix}-{number}" if number else f"{prefix}-doomed"
-        payload: dict[str, Any] = {"number": number} if number else {"simulate": {"permanent": True}}
+        payload = {"number": number} if number else DOOMED
         try:
-            return str(local.client.submit(payload=payload, task_id=task_id).task_id)
+            return connection.tasks.submit(payload=payload, task_id=task_id).task_id
         except ApiError as error:
             failures.append(f"{task_id}: {error}")
             return None
@@ -114,41 +124,17 @@ class Killer:
         return f"{self.killed} worker killed, " if self.kills else ""
 
 
-def watch(
-    store: TaskStore, accepted: Sequence[str], seconds: float, look: Callable[[Mapping[str, int]], None]
-) -> Ledger:
-    """Show the tasks moving until all have ended, or `seconds` are over; `look` sees each count."""
-    deadline, next_line = time.monotonic() + seconds, 0.0
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
-    with Progress(*columns, console=console.out, transient=True) as progress:
-        bar = progress.add_task("", total=len(accepted))
-        while True:
-            ledger = Ledger.read(store, accepted)
-            counts = ledger.counts()
-            look(counts)
-            text = "  ".join(f"{state} {counts[state]:>{len(str(len(accepted)))}}" for state in STATES)
-            progress.update(bar, description=text, completed=counts["completed"] + counts["dead"])
-            now = time.monotonic()
-            if not console.out.is_terminal and now >= next_line:
-                console.detail(text)
-                next_line = now + LINE_SECONDS
-            if ledger.at_rest() or now > deadline:
-                console.detail(text)
-                return ledger
-            time.sleep(POLL_SECONDS)
-
-
 def report(ledger: Ledger, dead: Sequence[DeadTask], submit_seconds: float) -> None:
     tasks = list(ledger.tasks.values())
-    table = Table(title="Outcome", title_justify="left", show_header=False)
+    table = titled("Outcome", show_header=False)
     table.add_column(style="bold")
     table.add_column()
     for status, number in sorted(Counter(str(task.status) for task in tasks).items()):
-        table.add_row(status, str(number))
+        table.add_row(Text(status, STATUS_STYLES.get(status, "yellow")), str(number))
     table.add_section()
     for attempts, number in sorted(Counter(task.attempts for task in tasks).items()):
         name = f"{attempts} attempt{'s' if attempts != 1 else ''}"
-        table.add_row(name, f"{number:>5} {'█' * max(1, round(40 * number / len(tasks)))}")
+        table.add_row(name, Text(f"{number:>5} ").append("█" * max(1, round(40 * number / len(tasks))), "cyan"))
     table.add_section()
     ended = [task for task in tasks if task not in ledger.open()]
     if ended:
@@ -171,16 +157,14 @@ def _throughput(ended: Sequence[Task]) -> str:
 
 
 def _show_dead(dead: Sequence[DeadTask]) -> None:
-    table = Table(title="Dead letters", title_justify="left")
-    for column in ("task", "attempts", "error"):
-        table.add_column(column)
+    table = titled("Dead letters", "task", "attempts", "error")
     for one in sorted(dead, key=lambda one: one.task.created_at):
-        table.add_row(one.task.task_id, str(one.task.attempts), one.error)
+        table.add_row(one.task.task_id, str(one.task.attempts), Text(one.error, "red"))
     console.out.print(table)
 
 
 def tell_how_to_go_on(outputs: Mapping[str, Any]) -> None:
-    console.say(f"API URL: {outputs['api_url']}", "bold green")
+    console.say(f"\nAPI URL: {outputs['api_url']}")
     console.say("Submit one yourself:")
     console.say(f"  {curl(outputs)}")
 
@@ -192,23 +176,56 @@ def curl(outputs: Mapping[str, Any]) -> str:
     """
     key = '"x-api-key: $(.venv/bin/python -m bootstrap outputs --key)"'
     body = '{"payload": {"hello": "world"}}'
-    return f"curl -H {key} -H 'content-type: application/json' -d {shlex.quote(body)} {outputs['api_url']}"
+    content = f"-H 'content-type: application/json' -d {shlex.quote(body)}"
+    return " \\\n    ".join((f"curl -H {key}", content, str(outputs["api_url"])))
 
 
-def verdict(ledger: Ledger, dead: Sequence[DeadTask], failures: Sequence[str], doomed: str, killer: Killer) -> bool:
-    not_accepted = (f"not accepted: {failure}" for failure in failures)
-    problems = [*not_accepted, *ledger.problems(dead), *killer.problems()]
-    task = ledger.tasks.get(doomed)
-    if task is not None and task.status is not Status.FAILED_FINAL:
-        problems.append(f"{doomed} was told to fail for good, but is {task.status}")
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a run has come to: the tasks as they are at its end, and every death on the way."""
+
+    ledger: Ledger
+    dead: Sequence[DeadTask]
+    not_accepted: Sequence[str]
+    doomed: str
+    killer: Killer
+    replay: Replay
+
+    def problems(self) -> list[str]:
+        return [
+            *(f"not accepted: {failure}" for failure in self.not_accepted),
+            *self.ledger.problems(self.dead),
+            *self.killer.problems(),
+            *self.replay.problems(self.ledger),
+            *self._doom(),
+        ]
+
+    def _doom(self) -> list[str]:
+        task = self.ledger.tasks.get(self.doomed)
+        if task is None:
+            return []
+        ends = [one.generation for one in self.dead if one.task.task_id == self.doomed]
+        right = ends == [1] and task.status is Status.COMPLETED
+        found = f"is {task.status}, with {len(ends)} deaths"
+        return [] if right else [f"{self.doomed} was to die once and to complete when replayed, but {found}"]
+
+    def told(self) -> str:
+        ledger, died = self.ledger, {one.task.task_id for one in self.dead}
+        accounted = len(ledger.accepted) - len(ledger.missing()) - len(ledger.open())
+        again = f", {len(self.dead) - len(died)} more in replays" if len(self.dead) > len(died) else ""
+        return (
+            f"{self.killer.told()}{len(ledger.accepted)} accepted, {accounted} accounted for, "
+            f"{len(ledger.missing())} lost; {len(died)} failed for good{again}, "
+            f"{sum(one.records for one in self.dead)} dead letters, "
+            f"{len(self.replay.begun)} replayed, {self.replay.completed(ledger)} completed."
+        )
+
+
+def verdict(account: Account) -> bool:
+    problems = account.problems()
     for problem in problems[:20]:
         console.fail(problem)
-    accounted = len(ledger.accepted) - len(ledger.missing()) - len(ledger.open())
-    console.say(
-        f"{killer.told()}{len(ledger.accepted)} accepted, {accounted} accounted for, {len(ledger.missing())} lost; "
-        f"{len(dead)} failed for good, {sum(one.records == 1 for one in dead)} dead letters recorded.",
-        "bold red" if problems else "bold green",
-    )
+    console.say(account.told(), "bold red" if problems else "bold green")
     return not problems
 
 
@@ -231,30 +248,58 @@ def demo() -> bool:
     deployment = running.deployment()
     outputs = deployment.outputs(with_key=True)
     store = TaskStore(client(deployment.place, "dynamodb"), outputs["table_name"])
-    prefix = f"demo-{uuid.uuid4().hex[:6]}"
+    prefix, hint = f"demo-{uuid.uuid4().hex[:6]}", how_to_go_on(datetime.now(UTC))
     doomed = f"{prefix}-doomed"
     killer = Killer(lambda: _workers(outputs["endpoint_url"]), outputs["functions"]["ProcessTask"], chosen.kills)
     console.say(
-        f"Submitting {chosen.count} tasks, {chosen.concurrency} at a time; {doomed} is told to fail for good.", "bold"
+        f"Submitting {chosen.count} tasks, {chosen.concurrency} at a time; {doomed} is told to die once.", "bold"
     )
     started = time.monotonic()
-    accepted, failures = submit_all(outputs["api_url"], outputs["api_key"], chosen, prefix)
+    with interruptible(lambda: "the tasks that were accepted so far go on without the demo", hint):
+        accepted, failures = submit_all(outputs["api_url"], outputs["api_key"], chosen, prefix)
     submit_seconds = time.monotonic() - started
-    ledger = watch(store, accepted, chosen.wait_seconds, killer.look)
+    watch = Watch.of(store, accepted)
+    with interruptible(watch.told, hint):
+        ledger = watch.until_rest(chosen.wait_seconds, killer.look)
     dead = ledger.dead(store)
     report(ledger, dead, submit_seconds)
+    replay = replay_of(dead, Connection(outputs["api_url"], outputs["api_key"]), chosen)
+    if ledger.at_rest():
+        replay.until_done(store, chosen.wait_seconds, hint)
+        ledger = Ledger.read(store, accepted)
+        replay.show(ledger)
     tell_how_to_go_on(outputs)
-    return verdict(ledger, dead, failures, doomed, killer)
+    return verdict(Account(ledger, ledger.dead(store), failures, doomed, killer, replay))
+
+
+def replay_of(dead: Sequence[DeadTask], connection: Connection, chosen: Plan) -> Replay:
+    def redrive(task_id: str, generation: int) -> int:
+        return connection.tasks.redrive(task_id, generation).generation
+
+    return Replay([one.task.task_id for one in dead], redrive, chosen.concurrency)
+
+
+def how_to_go_on(started: datetime) -> str:
+    """After an interruption. What dies later, and what was to be replayed, is found by the time of its death."""
+    since = f"make redrive SINCE={instant(started)}"
+    return (
+        f"`make status` shows what is open, `{since} DRY_RUN=1` what is dead; `{since}` replays it; `make down` stops."
+    )
 
 
 def main() -> int:
+    if file := os.environ.get("SVG"):
+        return picture.of_module("scripts.demo", "make demo", Path(file))
     try:
         return 0 if demo() else 1
     except BootstrapError as error:
         console.fail(error.message, error.hint)
         return 1
+    except Interrupted as stopped:
+        console.fail(f"Interrupted: {stopped.told}.", stopped.hint)
+        return 130
     except KeyboardInterrupt:
-        console.fail("Interrupted; the tasks that were submitted go on.", "`make status`, or `make down`.")
+        console.fail("Interrupted.", "`make status` shows what runs; `make down` stops it.")
         return 130
 
 

@@ -22,9 +22,11 @@ _STATE_OF: Mapping[Status, str] = {
 
 @dataclass(frozen=True, slots=True)
 class DeadTask:
-    """A task that failed for good, with the records that its end has left."""
+    """A generation of a task that failed for good, with the records that its end has left."""
 
     task: Task
+    """As it is now: a replay may have ended otherwise."""
+    generation: int
     records: int
     error: str
 
@@ -58,22 +60,27 @@ class Ledger:
         return [task for task in self.tasks.values() if task.status not in TERMINAL]
 
     def dead(self, store: TaskStore) -> list[DeadTask]:
-        """The dead with the number of dead-letter records of their generation; it must be one each."""
-        found = []
-        for task in self.tasks.values():
-            if task.status is Status.FAILED_FINAL:
-                kept = store.find(task.task_id, task.updated_at)
-                letters = [x for x in kept.dead_letters if x.generation == task.generation] if kept else []
-                found.append(DeadTask(task, len(letters), letters[0].error if letters else task.error or "unknown"))
-        return found
+        """Every generation that died, with the number of its dead-letter records, which must be one each."""
+        return [death for task in self.tasks.values() for death in _deaths(store, task)]
 
     def problems(self, dead: Sequence[DeadTask]) -> list[str]:
         """Whatever contradicts "every accepted task is accounted for"; empty when all is well."""
         problems = [f"lost: no row for accepted task {task_id}" for task_id in self.missing()]
         problems += [f"not ended: {task.task_id} is {task.status}" for task in self.open()]
         problems += [
-            f"{one.task.task_id} is FAILED_FINAL with {one.records} dead-letter records, not 1"
+            f"{one.task.task_id} died in generation {one.generation} with {one.records} dead-letter records, not 1"
             for one in dead
             if one.records != 1
         ]
         return problems
+
+
+def _deaths(store: TaskStore, task: Task) -> list[DeadTask]:
+    """Only a dead generation can be replayed, so each before the last one has died."""
+    generations = range(1, task.generation + (task.status is Status.FAILED_FINAL))
+    kept = store.find(task.task_id, task.updated_at) if generations else None
+    found = []
+    for generation in generations:
+        letters = [letter for letter in kept.dead_letters if letter.generation == generation] if kept else []
+        found.append(DeadTask(task, generation, len(letters), letters[0].error if letters else task.error or "unknown"))
+    return found

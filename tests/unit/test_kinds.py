@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -130,6 +131,17 @@ def test_simulated_work_takes_the_time_it_is_told() -> None:
     started = time.monotonic()
     simulated.run(work_of(workSeconds=0.05))
     assert time.monotonic() - started >= 0.05
+
+
+@pytest.mark.usefixtures("function")
+@pytest.mark.parametrize(("generation", "fails"), [(1, True), (2, False), (3, True)])
+def test_simulated_work_fails_for_good_in_the_generations_it_is_told(generation: int, fails: bool) -> None:
+    work = replace(work_of(failGenerations=[1, 3]), generation=generation)
+    if fails:
+        with pytest.raises(PermanentError, match="for good"):
+            simulated.run(work)
+    else:
+        assert simulated.run(work) == {"workSeconds": 0, "attempt": 1}
 
 
 @pytest.mark.usefixtures("function")

@@ -29,7 +29,7 @@ def store() -> TaskStore:
 
 
 def test_an_account_without_problems_has_none() -> None:
-    assert a_ledger(DONE, RECORDED, CANCELLED).problems([DeadTask(RECORDED, 1, "Oops")]) == []
+    assert a_ledger(DONE, RECORDED, CANCELLED).problems([DeadTask(RECORDED, 1, 1, "Oops")]) == []
 
 
 def test_a_task_that_was_accepted_and_is_not_there_is_lost() -> None:
@@ -46,13 +46,13 @@ def test_a_task_that_has_not_ended_is_a_problem(task: Task) -> None:
 
 @pytest.mark.parametrize("records", [0, 2])
 def test_a_dead_task_without_exactly_one_record_is_a_problem(records: int) -> None:
-    assert a_ledger(RECORDED).problems([DeadTask(RECORDED, records, "Oops")]) == [
-        f"dead is FAILED_FINAL with {records} dead-letter records, not 1"
+    assert a_ledger(RECORDED).problems([DeadTask(RECORDED, 1, records, "Oops")]) == [
+        f"dead died in generation 1 with {records} dead-letter records, not 1"
     ]
 
 
 def test_every_problem_is_told() -> None:
-    problems = a_ledger(a_task(), RECORDED, lost=("gone",)).problems([DeadTask(RECORDED, 0, "Oops")])
+    problems = a_ledger(a_task(), RECORDED, lost=("gone",)).problems([DeadTask(RECORDED, 1, 0, "Oops")])
     assert [problem.split()[0] for problem in problems] == ["lost:", "not", "dead"]
 
 
@@ -84,13 +84,33 @@ def test_an_account_is_read_from_the_table(store: TaskStore) -> None:
     assert (ledger.tasks, ledger.missing(), ledger.open()) == ({"done": DONE}, ["gone"], [])
 
 
-def test_dead_tasks_are_counted_with_the_records_of_their_generation_only(store: TaskStore) -> None:
+def test_every_death_is_counted_with_the_records_of_its_generation(store: TaskStore) -> None:
     second = planted(store, dead(task_id="second", generation=2, index_class=IndexClass.RECORDED))
     none = planted(store, UNRECORDED)
     for generation in (1, 2):
         store.record(_letter("second", generation), NOW)
-    found = a_ledger(DONE, second, none).dead(store)
-    assert found == [DeadTask(second, 1, "Error of 2"), DeadTask(none, 0, "Oops: it failed")]
+    assert a_ledger(DONE, second, none).dead(store) == [
+        DeadTask(second, 1, 1, "Error of 1"),
+        DeadTask(second, 2, 1, "Error of 2"),
+        DeadTask(none, 1, 0, "Oops: it failed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "records"), [((1, 2), [1, 1]), ((2,), [0, 1]), ((1,), [1, 0]), ((1, 2, 3), [1, 1])]
+)
+def test_a_replay_that_completes_leaves_the_deaths_before_it(
+    store: TaskStore, recorded: tuple[int, ...], records: list[int]
+) -> None:
+    done = planted(store, replace(DONE, generation=3))
+    for generation in recorded:
+        store.record(_letter("done", generation), NOW)
+    assert [one.records for one in a_ledger(done).dead(store)] == records
+
+
+def test_a_dead_letter_that_a_replayed_generation_lacks_is_a_problem(store: TaskStore) -> None:
+    ledger = a_ledger(planted(store, replace(DONE, generation=2)))
+    assert ledger.problems(ledger.dead(store)) == ["done died in generation 1 with 0 dead-letter records, not 1"]
 
 
 def _letter(task_id: str, generation: int) -> DeadLetter:

@@ -1,7 +1,8 @@
 """The demo's work: takes a while and fails by chance, or exactly as its payload says.
 
 Any payload is welcome. An optional object `simulate` in it takes orders: `failAttempts` (numbers of the attempts that
-fail), `permanent` (fail for good), `failureRate`, `workSeconds`, `retryAfterSeconds` (ask for that wait when it fails).
+fail), `permanent` (fail for good), `failGenerations` (numbers of the generations that fail for good: a replay finds the
+cause mended), `failureRate`, `workSeconds`, `retryAfterSeconds` (ask for that wait when it fails).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ ORDERS = {
     "properties": {
         "failAttempts": {"type": "array", "items": {"type": "integer", "minimum": 1}},
         "permanent": {"type": "boolean"},
+        "failGenerations": {"type": "array", "items": {"type": "integer", "minimum": 1}},
         "failureRate": {"type": "number", "minimum": 0, "maximum": 1},
         "workSeconds": {"type": "number", "minimum": 0, "maximum": 20},
         "retryAfterSeconds": {"type": "number", "minimum": 0, "maximum": 43_200},
@@ -51,7 +53,7 @@ def run(work: Work) -> JsonObject:
     orders = work.payload.get("simulate", {})
     seconds = orders.get("workSeconds", defaults().work_seconds)
     time.sleep(seconds)
-    if orders.get("permanent"):
+    if orders.get("permanent") or work.generation in orders.get("failGenerations", []):
         raise PermanentError("told to fail for good")
     if _fails(orders, work.attempt):
         if "retryAfterSeconds" in orders:
