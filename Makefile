@@ -15,15 +15,17 @@ include .env
 export
 endif
 
-.PHONY: help up demo test logs status down test-unit test-integration load redrive sweep pause resume model chaos cost destroy outputs check fmt clean lock plan-aws deploy-aws drift-aws destroy-aws localstack-image doctor
+.PHONY: help up demo test dashboard logs status down test-unit test-integration load redrive sweep pause resume model chaos cost destroy outputs check fmt clean lock plan-aws deploy-aws drift-aws destroy-aws localstack-image doctor
 
 ##@ Every day
 up: $(RUN) ## start a local AWS and deploy to it (TARGET=embedded or localstack)
 	@$(PY) -m bootstrap up
-demo: $(RUN) ## run 100 tasks to their ends and account for each (COUNT= CONCURRENCY= FAILURE_RATE= …)
+demo: $(RUN) ## run 100 tasks to their ends and account for each (COUNT= CONCURRENCY= FAILURE_RATE= SVG=file …)
 	@$(PY) -m scripts.demo
 test: $(DEV) ## unit and integration tests
 	@$(PYTEST) tests
+dashboard: $(RUN) ## open the page of the running stack, with its key; prints the address where there is no display
+	@$(PY) -m scripts.dashboard
 logs: $(RUN) ## what the functions say (SINCE=10m TASK=id FN=process-task FOLLOW=1)
 	@$(PY) -m scripts.logs
 status: $(RUN) ## what runs, what is deployed, how much waits
@@ -93,7 +95,10 @@ help: ## this page
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is %s. Type: make PYTHON=python3.12 …" % sys.version.split()[0])'
 	@$(PYTHON) -m venv .venv
-$(RUN): | $(PY)
+# The `tasks` command, from any folder; of a venv it is the interpreter that counts, not where it is typed.
+.venv/bin/tasks: | $(PY)
+	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/$(PY)" -P -m scripts.tasks "$$@"\n' "$(CURDIR)" "$(CURDIR)" > $@ && chmod +x $@
+$(RUN): | $(PY) .venv/bin/tasks
 	@echo "Installing what the commands need (once)" && $(PIP) requirements.lock && touch $@
 $(DEV): $(RUN)
 	@echo "Installing what the tests need (once)" && $(PIP) requirements-dev.lock && touch $@
