@@ -17,9 +17,9 @@ from bootstrap.doctor.probe import Finding, Hook, Probe, as_aws, differs
 GUIDE = "https://docs.aws.amazon.com/apigateway/latest/developerguide"
 LAMBDA_ERRORS = "https://docs.aws.amazon.com/lambda/latest/dg/services-apigateway-errors.html"
 GATEWAY_RESPONSES = f"{GUIDE}/supported-gateway-response-types.html"
-SECRET = "words that no caller may see"  # noqa: S105  a probe looks for them
-TELL = f"def tell(event, context):\n    return {{'statusCode': 502, 'body': {SECRET!r}}}\n"
-CRASHING = f"def handle(event, context):\n    raise RuntimeError({SECRET!r})\n{TELL}"
+UNSEEN = "words that no caller may see"
+TELL = f"def tell(event, context):\n    return {{'statusCode': 502, 'body': {UNSEEN!r}}}\n"
+CRASHING = f"def handle(event, context):\n    raise RuntimeError({UNSEEN!r})\n{TELL}"
 LATE = f"""
 import time
 
@@ -180,7 +180,7 @@ def _integration_timeout(lab: Lab) -> Finding:
 
 
 def _judged(answer: Answer, wanted: set[int]) -> Finding:
-    told = [word for word in (SECRET, "RuntimeError", "Task timed out", "errorMessage") if word in answer.body]
+    told = [word for word in (UNSEEN, "RuntimeError", "Task timed out", "errorMessage") if word in answer.body]
     seen = f"{answer.status}, body {answer.body[:60]!r}"
     return differs(seen) if told or answer.status not in wanted else as_aws(seen)
 

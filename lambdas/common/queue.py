@@ -26,9 +26,6 @@ def body_of(message: Message) -> str:
     return json.dumps({"v": VERSION, "taskId": message.task_id, "generation": message.generation})
 
 
-DELAYED = "ApproximateNumberOfMessagesDelayed"
-
-
 @dataclass(frozen=True, slots=True)
 class Depth:
     """Messages of a queue: to be received, received and not yet deleted, held back."""
@@ -68,15 +65,14 @@ class TaskQueue:
 
     def depth(self) -> Depth:
         """SQS counts approximately."""
-        names: list[Any] = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", DELAYED]
+        names: list[Any] = [f"ApproximateNumberOfMessages{part}" for part in ("", "NotVisible", "Delayed")]
         counts = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)["Attributes"]
         return Depth(*(int(counts[name]) for name in names))
 
     def waiting(self) -> int:
         """Messages that wait to be received, delayed ones too; SQS counts approximately."""
-        names: list[Any] = ["ApproximateNumberOfMessages", DELAYED]
-        counts = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)["Attributes"]
-        return sum(int(counts[name]) for name in names)
+        depth = self.depth()
+        return depth.waiting + depth.delayed
 
     def hide(self, receipt_handle: str, seconds: int) -> None:
         """Deliver this receipt's message again after `seconds`, at most 43,200."""

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lambdas.common.http import iso
 from lambdas.common.rows import IndexKey
 from lambdas.common.task import IndexClass, Status, Task
 from lambdas.query_tasks.listing import Index, Listed, Merge, page_of
 from lambdas.query_tasks.parameters import MAX_KIND_CHARACTERS, Parameters
+from lambdas.query_tasks.view import summary
 
 PARAMETERS = ("status", "kind", "limit", "cursor")
 WAITING = (IndexClass.OPEN, IndexClass.PARKED, IndexClass.OPEN)
@@ -74,17 +74,3 @@ def tasks(catalog: Catalog, asked: Wanted, now: int) -> Listed[dict[str, Any]]:
 
 def _fits(task: Task, asked: Wanted, now: int) -> bool:
     return not task.expired(now) and asked.status in (None, task.status)
-
-
-def summary(task: Task) -> dict[str, Any]:
-    return {
-        "taskId": task.task_id,
-        "kind": task.kind,
-        "status": str(task.status),
-        "generation": task.generation,
-        "attempts": task.attempts,
-        "maxAttempts": task.max_attempts,
-        "createdAt": iso(task.created_at),
-        "updatedAt": iso(task.updated_at),
-        "error": task.error,
-    }

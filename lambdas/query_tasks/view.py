@@ -7,13 +7,12 @@ from typing import Any
 from lambdas.common.http import iso
 from lambdas.common.rows import DeadLetter
 from lambdas.common.store import Found
-from lambdas.common.task import TimelineEntry, numbered
+from lambdas.common.task import Task, TimelineEntry, numbered
 
 
-def task_view(found: Found) -> tuple[dict[str, Any], dict[str, str]]:
-    """The document, and its members that are JSON text already (payload and result)."""
-    task = found.task
-    document: dict[str, Any] = {
+def summary(task: Task) -> dict[str, Any]:
+    """As in a list."""
+    return {
         "taskId": task.task_id,
         "kind": task.kind,
         "status": str(task.status),
@@ -22,8 +21,16 @@ def task_view(found: Found) -> tuple[dict[str, Any], dict[str, str]]:
         "maxAttempts": task.max_attempts,
         "createdAt": iso(task.created_at),
         "updatedAt": iso(task.updated_at),
-        "nextAttemptAt": iso(task.next_attempt_at) if task.next_attempt_at is not None else None,
         "error": task.error,
+    }
+
+
+def task_view(found: Found) -> tuple[dict[str, Any], dict[str, str]]:
+    """The document, and its members that are JSON text already (payload and result)."""
+    task = found.task
+    document: dict[str, Any] = {
+        **summary(task),
+        "nextAttemptAt": iso(task.next_attempt_at) if task.next_attempt_at is not None else None,
         "timeline": [_entry_view(entry, attempt) for entry, attempt in numbered(task.timeline)],
         "deadLetters": [_letter_view(letter) for letter in found.dead_letters],
     }

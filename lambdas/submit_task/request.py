@@ -105,7 +105,7 @@ def _read_object(body: str) -> tuple[JsonObject, dict[str, str]]:
         _bad(f"The body is nested more than {MAX_DEPTH} levels deep.")
     if not _is_unicode(document):
         _bad("The body holds half of a surrogate pair, which is no Unicode character.")
-    return document, _raw_members(body)
+    return document, _raw_members(body, json.JSONDecoder())
 
 
 def _utf8_length(text: str) -> int:
@@ -161,7 +161,7 @@ def _raw_elements(text: str) -> list[str]:
     return elements
 
 
-def _raw_members(body: str, decoder: json.JSONDecoder = json.JSONDecoder()) -> dict[str, str]:  # noqa: B008  it keeps no state
+def _raw_members(body: str, decoder: json.JSONDecoder) -> dict[str, str]:
     """Text of each member of an object known to be valid JSON. Of a doubled name the last counts, as in json."""
     members: dict[str, str] = {}
     at = _skip_space(body, body.index("{") + 1)

@@ -154,7 +154,7 @@ def strike_work(fault: str | None, work: Work) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if fault == "frozen":
         os.kill(os.getpid(), signal.SIGSTOP)
-    if fault == "overdue":
+    if fault == "overdue":  # the sleep is the fault itself
         time.sleep(work.remaining_seconds() + 2)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tests.model import checks, environment
 from tests.model.actors import NOT_PAUSED, Actors, Step
 from tests.model.environment import Table
-from tests.model.rules import BURNT, DEPLOYED, DUPLICATE, FAULTS, LATE, Bounds, Rules
+from tests.model.rules import BURNT, DEPLOYED, DUPLICATE, FAULTS, LATE, SMALL, Bounds, Rules
 from tests.model.state import (
     FRESH,
     NOW,
@@ -46,7 +46,7 @@ class Edge(NamedTuple):
 class System:
     """The whole system under one set of rules: from a state to all that may come next."""
 
-    def __init__(self, rules: Rules = DEPLOYED, bounds: Bounds = Bounds()) -> None:  # noqa: B008  both are frozen, so a shared default cannot change
+    def __init__(self, rules: Rules = DEPLOYED, bounds: Bounds = SMALL) -> None:
         self.rules, self.bounds = rules, bounds
         self.table = Table(rules)
         self.actors = Actors(rules, bounds, self.table)

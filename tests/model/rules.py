@@ -136,3 +136,6 @@ class Bounds:
     @property
     def receives(self) -> int:
         return self.attempts + 1 if self.max_receives is None else self.max_receives
+
+
+SMALL = Bounds()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 from lambdas.common import transitions
 from lambdas.common.store import TaskStore
@@ -84,8 +85,5 @@ def _left_out(term: Term) -> Iterator[None]:
     def weaker(store: TaskStore, write: Write) -> Any:
         return update(store, write.without(term.name) if write.name == term.write else write)
 
-    setattr(TaskStore, "_update", weaker)  # noqa: B010  mypy forbids it as an assignment
-    try:
+    with mock.patch.object(TaskStore, "_update", weaker):
         yield
-    finally:
-        setattr(TaskStore, "_update", update)  # noqa: B010  the same
