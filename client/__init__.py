@@ -1,26 +1,9 @@
 """Submit tasks and wait for them, cancel them, replay dead ones, from Python."""
 
+from client.errors import ApiError, Conflict, Forbidden, NoApi, NotFound, Rejected, Unavailable, WaitTimeout
+from client.records import Count, DeadLetter, Result, Stats, Steered, Submission, Summary, Task
 from client.redrive import Outcome, Step, Tally, Wanted, redrive_many
-from client.tasks import (
-    ApiError,
-    Conflict,
-    Count,
-    DeadLetter,
-    Forbidden,
-    NoApi,
-    NotFound,
-    Rejected,
-    Result,
-    Stats,
-    Steered,
-    Submission,
-    Submitted,
-    Summary,
-    Task,
-    TaskClient,
-    Unavailable,
-    WaitTimeout,
-)
+from client.tasks import Submitted, TaskClient
 
 __all__ = [
     "ApiError",

@@ -6,9 +6,9 @@ import argparse
 import shlex
 from dataclasses import dataclass
 
+from client.records import Task
 from client.screen import Screen
 from client.target import Host, Target
-from client.tasks import Task
 
 
 @dataclass

@@ -21,9 +21,9 @@ from typing import NoReturn
 
 from client import commands, trouble, words
 from client.answer import Answer
+from client.errors import ApiError
 from client.screen import Screen
 from client.target import Host, target
-from client.tasks import ApiError
 from client.words import Usage
 
 STATUSES = ("SUBMITTED", "PROCESSING", "FAILED_PENDING", "COMPLETED", "FAILED_FINAL", "CANCELLED")

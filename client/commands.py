@@ -10,8 +10,9 @@ from itertools import islice
 
 from client import screen as shown
 from client.answer import Answer
+from client.errors import Conflict, NotFound
 from client.following import followed
-from client.tasks import Conflict, DeadLetter, NotFound, Result
+from client.records import DeadLetter, Result
 from client.trouble import code_of
 from client.words import Usage, payload
 

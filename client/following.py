@@ -12,8 +12,8 @@ from rich.live import Live
 
 from client import screen as shown
 from client.answer import Answer
+from client.records import Task
 from client.screen import Screen
-from client.tasks import Task
 
 DEFAULT_TIMEOUT = 300.0
 POLL_SECONDS = (0.2, 2.0)

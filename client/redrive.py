@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from client.tasks import ApiError, Conflict, DeadLetter, Forbidden, NotFound, TaskClient
+from client.errors import ApiError, Conflict, Forbidden, NotFound
+from client.records import DeadLetter
+from client.tasks import TaskClient
 
 
 @dataclass(frozen=True, slots=True)

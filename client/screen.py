@@ -14,7 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from client.tasks import Summary, Task, instant
+from client.records import Summary, Task, instant
 
 STYLES = {
     "COMPLETED": "green",

@@ -7,86 +7,35 @@ import random
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
 import requests
 
-TERMINAL = frozenset({"COMPLETED", "FAILED_FINAL", "CANCELLED"})
-RETRIED = frozenset({429, 500, 502, 503, 504})
-"""Too busy, or the outcome is unknown. Repeating is safe: the task id makes it the same task, and a replay carries its
-generation."""
+from client.errors import RETRIED, ApiError, NotFound, Unavailable, WaitTimeout, checked, document_of, error_of
+from client.records import (
+    Count,
+    DeadLetter,
+    Result,
+    Stats,
+    Steered,
+    Submission,
+    Summary,
+    Task,
+    dead_letter_in,
+    instant,
+    result_in,
+    summary_in,
+)
+
 PAGE_LIMIT = 100
 """Tasks or dead letters asked for at a time: the most that the API gives."""
 BATCH_TASKS = 100
 BATCH_BYTES = 2_000_000
 """What one batch may hold: the API takes 100 tasks and 2 MiB."""
-
-
-class ApiError(Exception):
-    """The API answered with an error. `status` is the HTTP status, `code` the API's own."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(f"{status} {code}: {message}")
-        self.status, self.code, self.message = status, code, message
-
-
-class Rejected(ApiError):
-    """400, 405 or 413: the request is wrong; the message names the field."""
-
-
-class Forbidden(ApiError):
-    """403: the API key is missing or wrong."""
-
-
-class NotFound(ApiError):
-    """404: no such task, or no such path."""
-
-
-class Conflict(ApiError):
-    """409: the task id belongs to a task with another body, or the task is in no state for this; `code` says which."""
-
-
-class Unavailable(ApiError):
-    """429 or 5xx after every retry: whether it was done is unknown; do the same again (submit with the same id)."""
-
-
-class NoApi(ApiError):
-    """What answered is not the task API; the URL is another's."""
-
-
-class WaitTimeout(Exception):
-    """The task had not ended in time. `task` is its last known state."""
-
-    def __init__(self, task: Task, timeout: float) -> None:
-        super().__init__(f"task {task.task_id} is {task.status} after {timeout:g} s (attempts: {task.attempts})")
-        self.task = task
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A task as the API shows it."""
-
-    task_id: str
-    kind: str
-    status: str
-    generation: int
-    attempts: int
-    max_attempts: int
-    payload: dict[str, Any]
-    result: dict[str, Any] | None
-    error: str | None
-    timeline: tuple[Mapping[str, Any], ...]
-    """Each entry: at, status, generation, attempt, and error where there was one."""
-    dead_letters: tuple[Mapping[str, Any], ...]
-    """One per generation that failed for good: generation, error, attempts, deadAt, recordedAt."""
-
-    @property
-    def ended(self) -> bool:
-        return self.status in TERMINAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,110 +62,6 @@ class Submitted:
                 raise WaitTimeout(task, timeout)
             time.sleep(poll)
         return task
-
-
-@dataclass(frozen=True, slots=True)
-class Steered:
-    """A task that was cancelled or replayed."""
-
-    task_id: str
-    status: str
-    generation: int
-    new: bool
-    """False when it had been done before: by somebody else, or by a try of this very call whose answer was lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A task that is dead at present, and how its last generation died."""
-
-    task_id: str
-    kind: str
-    generation: int
-    attempts: int
-    receives: int
-    """How often SQS had given the message out when it was recorded."""
-    error_class: str
-    error: str
-    """What it said; its class is not repeated here."""
-    created_at: datetime
-    first_at: datetime | None
-    """When its first attempt began; None when that is not known."""
-    dead_at: datetime
-    recorded_at: datetime
-    source_queue: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """One task of a batch; the fields are those of `TaskClient.submit`."""
-
-    kind: str = "simulated"
-    payload: Mapping[str, Any] = field(default_factory=dict)
-    task_id: str | None = None
-    run_at: datetime | None = None
-    delay_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of one of a batch. `status` is the HTTP status that it would have had alone, `code` its error's."""
-
-    task_id: str
-    status: int
-    message: str
-    code: str | None = None
-
-    @property
-    def done(self) -> bool:
-        return self.code is None
-
-    @property
-    def new(self) -> bool:
-        """False when it had been done before, and when it was refused."""
-        return self.status == 202
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """A task in a list: without payload, result and timeline."""
-
-    task_id: str
-    kind: str
-    status: str
-    generation: int
-    attempts: int
-    max_attempts: int
-    created_at: datetime
-    updated_at: datetime
-    error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """`more`: there are more than these; nobody counted on."""
-
-    count: int
-    more: bool
-
-    def __str__(self) -> str:
-        return f"{self.count:,}{'+' if self.more else ''}"
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """How the whole stands; `exact` and `approximate` name the fields, as the API does, by what they are worth."""
-
-    counts: Mapping[str, Count]
-    """By status; `open` are all that have not ended."""
-    queue: Mapping[str, int]
-    dead_letter_queue: Mapping[str, int]
-    oldest_open_at: datetime | None
-    per_minute: tuple[Mapping[str, Any], ...]
-    """Of the last hour, the minutes that have any: minute, completed, failed, dead, p50Ms, p95Ms."""
-    exact: tuple[str, ...]
-    approximate: tuple[str, ...]
-    at: datetime
 
 
 class TaskClient:
@@ -267,7 +112,7 @@ class TaskClient:
         Raises:
             NotFound: there is none with this id.
         """
-        found = _read(self._call("GET", self._url_of(task_id)))
+        found = document_of(self._call("GET", self._url_of(task_id)))
         return Task(
             task_id=found["taskId"],
             kind=found["kind"],
@@ -329,11 +174,11 @@ class TaskClient:
         """
         size = PAGE_LIMIT if limit is None else max(1, min(limit, PAGE_LIMIT))
         asked = {"status": status, "kind": kind, "limit": str(size)}
-        return islice(map(_summary, self._pages(self.url, asked, "tasks")), limit)
+        return islice(map(summary_in, self._pages(self.url, asked, "tasks")), limit)
 
     def stats(self) -> Stats:
         """Counts, queues, and the last hour by the minute; some seconds old at most."""
-        found = _read(self._call("GET", f"{self.base_url}/stats"))
+        found = document_of(self._call("GET", f"{self.base_url}/stats"))
         oldest = found["oldestOpenAt"]
         return Stats(
             counts={name: Count(counted["count"], counted["more"]) for name, counted in found["counts"].items()},
@@ -364,13 +209,13 @@ class TaskClient:
         bounds = {"from": since, "to": until}
         instants = {name: instant(at) for name, at in bounds.items() if at is not None}
         asked = {"kind": kind, "error": error, **instants, "limit": str(PAGE_LIMIT)}
-        return map(_dead_letter, self._pages(f"{self.base_url}/dead-letters", asked, "deadLetters"))
+        return map(dead_letter_in, self._pages(f"{self.base_url}/dead-letters", asked, "deadLetters"))
 
     def _pages(self, url: str, asked: Mapping[str, str | None], name: str) -> Iterator[Mapping[str, Any]]:
         query = {name: value for name, value in asked.items() if value is not None}
         cursor: str | None = ""
         while cursor is not None:
-            page = _read(self._call("GET", url, query=query | ({"cursor": cursor} if cursor else {})))
+            page = document_of(self._call("GET", url, query=query | ({"cursor": cursor} if cursor else {})))
             yield from page[name]
             cursor = page["cursor"]
 
@@ -389,8 +234,8 @@ class TaskClient:
         results: dict[int, Result] = {}
         left = [*range(len(items))]
         for attempt in range(1, self._tries + 1):
-            found = _read(self._call("POST", url, {"tasks": [items[number] for number in left]}))["results"]
-            results |= {number: _result(items[number], one) for number, one in zip(left, found, strict=True)}
+            found = document_of(self._call("POST", url, {"tasks": [items[number] for number in left]}))["results"]
+            results |= {number: result_in(items[number], one) for number, one in zip(left, found, strict=True)}
             left = [number for number in left if results[number].status in RETRIED]
             if not left:
                 break
@@ -416,18 +261,13 @@ class TaskClient:
                 failure = error
             else:
                 if answer.status_code not in RETRIED:
-                    return _checked(answer)
-                failure = _error_of(answer)
+                    return checked(answer)
+                failure = error_of(answer)
             if attempt < self._tries:
                 _back_off(attempt)
         if isinstance(failure, ApiError):
             raise failure
         raise Unavailable(0, "no_answer", f"{url} did not answer {self._tries} times: {failure}") from failure
-
-
-def instant(at: datetime) -> str:
-    """RFC 3339 in UTC, to the millisecond, as the API writes it."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _back_off(attempt: int) -> None:
@@ -459,79 +299,7 @@ def _batched(items: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[st
         yield batch
 
 
-def _result(item: Mapping[str, Any], found: Mapping[str, Any]) -> Result:
-    """The API gives no id back where it could not read one; what was sent is known here."""
-    error = found.get("error") or {}
-    message = str(error.get("message") or found.get("message") or "")
-    return Result(item["taskId"], found["status"], message, error.get("code"))
-
-
-def _summary(found: Mapping[str, Any]) -> Summary:
-    return Summary(
-        task_id=found["taskId"],
-        kind=found["kind"],
-        status=found["status"],
-        generation=found["generation"],
-        attempts=found["attempts"],
-        max_attempts=found["maxAttempts"],
-        created_at=datetime.fromisoformat(found["createdAt"]),
-        updated_at=datetime.fromisoformat(found["updatedAt"]),
-        error=found["error"],
-    )
-
-
 def _steered(answer: requests.Response) -> Steered:
-    found = _read(answer)
+    found = document_of(answer)
     new = not str(found["message"]).startswith("Task already")
     return Steered(found["taskId"], found["status"], found["generation"], new)
-
-
-def _dead_letter(found: Mapping[str, Any]) -> DeadLetter:
-    first_at = found["firstAt"]
-    return DeadLetter(
-        task_id=found["taskId"],
-        kind=found["kind"],
-        generation=found["generation"],
-        attempts=found["attempts"],
-        receives=found["receives"],
-        error_class=found["errorClass"],
-        error=found["error"],
-        created_at=datetime.fromisoformat(found["createdAt"]),
-        first_at=datetime.fromisoformat(first_at) if first_at is not None else None,
-        dead_at=datetime.fromisoformat(found["deadAt"]),
-        recorded_at=datetime.fromisoformat(found["recordedAt"]),
-        source_queue=found["sourceQueue"],
-    )
-
-
-def _read(answer: requests.Response) -> dict[str, Any]:
-    try:
-        document = answer.json()
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise NoApi(answer.status_code, "no_api", f"What answers at {answer.url} is not the task API's.")
-    return document
-
-
-def _checked(answer: requests.Response) -> requests.Response:
-    if not answer.ok:
-        raise _error_of(answer)
-    return answer
-
-
-def _error_of(answer: requests.Response) -> ApiError:
-    """The error in the API's own form, or in API Gateway's (`{"message": …}`), or whatever text came."""
-    try:
-        document = answer.json()
-    except ValueError:
-        document = {}
-    error = document.get("error") if isinstance(document, dict) else None
-    if isinstance(error, dict):
-        code, message = str(error.get("code")), str(error.get("message"))
-    else:
-        said = document.get("message") if isinstance(document, dict) else None
-        code, message = "http_error", str(said or answer.text[:200])
-    kinds = {403: Forbidden, 404: NotFound, 409: Conflict}
-    kind = Unavailable if answer.status_code in RETRIED else kinds.get(answer.status_code, Rejected)
-    return kind(answer.status_code, code, message)

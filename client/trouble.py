@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from client.answer import Answer
+from client.errors import ApiError, Forbidden, NoApi, NotFound, Unavailable
 from client.target import GIVE
-from client.tasks import ApiError, Forbidden, NoApi, NotFound, Unavailable
 
 
 def code_of(status: int) -> int:

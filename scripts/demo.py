@@ -28,7 +28,7 @@ from bootstrap import console, state
 from bootstrap.deploy import client
 from bootstrap.errors import BootstrapError
 from client import ApiError, TaskClient
-from client.tasks import instant
+from client.records import instant
 from lambdas.common.store import TaskStore
 from lambdas.common.task import Status, Task
 from scripts import picture, running

@@ -25,8 +25,10 @@ from rich.text import Text
 
 from bootstrap import console
 from bootstrap.errors import BootstrapError
+from client.errors import ApiError, Forbidden, Unavailable
+from client.records import DeadLetter, instant
 from client.redrive import Outcome, Step, Tally, Wanted, redrive_many
-from client.tasks import ApiError, DeadLetter, Forbidden, TaskClient, Unavailable, instant
+from client.tasks import TaskClient
 from scripts.running import running_outputs
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

@@ -10,7 +10,7 @@ import requests
 import yaml
 
 from bootstrap.paths import ROOT
-from client.tasks import Stats, Submission
+from client.records import Stats, Submission
 from lambdas.common.task import IndexClass
 from tests.support.stack import DeployedStack, new_id
 from tests.support.waiting import eventually
