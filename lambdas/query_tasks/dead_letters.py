@@ -103,7 +103,7 @@ def _sort_at(at: int) -> str:
 
 
 def _dead_now(task: Task, now: int) -> bool:
-    return task.readable and task.index_class is IndexClass.RECORDED and not task.expired(now)
+    return task.index_class is IndexClass.RECORDED and not task.expired(now)
 
 
 def _fits(letter: DeadLetter, task: Task, asked: Wanted) -> bool:

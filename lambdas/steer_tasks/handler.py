@@ -82,7 +82,11 @@ def _redrive_batch(event: Mapping[str, Any], context: Any) -> Response:
 
 
 def _replay_one(task_id: str, generation: int | None) -> tuple[int, dict[str, Any]]:
-    response = _told(task_id, lambda: _redrive(task_id, generation))
+    try:
+        response = _told(task_id, lambda: _redrive(task_id, generation))
+    except Exception:  # one task's trouble must not hide what became of the others
+        log.exception("steering outcome unknown", task_id=task_id)
+        response = error_response(UNKNOWN_OUTCOME)
     return response["statusCode"], json.loads(response["body"])
 
 

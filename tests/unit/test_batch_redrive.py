@@ -15,7 +15,7 @@ from lambdas.common.task import VERSION, IndexClass, Message, Status, Task
 from lambdas.steer_tasks import handler
 from lambdas.steer_tasks.batch import MAX_GENERATION, MAX_TASKS, NEEDED_TO_BEGIN_MS
 from lambdas.steer_tasks.steer import Steering
-from tests.support.dynamodb import FakeDynamoDB, task_store
+from tests.support.dynamodb import TABLE, FakeDynamoDB, task_store
 from tests.support.faults import LostAnswer
 from tests.support.moves import EXPIRES, to
 from tests.support.queue import FakeQueue
@@ -229,6 +229,20 @@ def test_a_write_whose_answer_is_lost_is_an_unknown_outcome_of_its_task_alone(wo
     results = world.redrive(wish("a", 1), wish("b", 1))
     assert sorted(status for _, status, _ in results) == [202, 503]
     assert [status for _, status, _ in world.redrive(wish("a", 1), wish("b", 1))] == [200, 200]
+
+
+def test_a_task_that_no_rule_foresees_is_an_unknown_outcome_of_its_own(world: World) -> None:
+    """During a rolling deploy: a row in a state that only newer code knows."""
+    world.bury("a", "b", "c")
+    world.client.update_item(
+        TableName=TABLE,
+        Key={"PK": {"S": "T#b"}, "SK": {"S": "A"}},
+        UpdateExpression="SET #status = :status, v = :v",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues={":status": {"S": "NAPPING"}, ":v": {"N": str(VERSION + 1)}},
+    )
+    told = world.redrive(wish("a"), wish("b"), wish("c"))
+    assert [(task_id, status) for task_id, status, _ in told] == [("a", 202), ("b", 503), ("c", 202)]
 
 
 def test_what_there_is_no_time_for_is_not_begun(world: World) -> None:
