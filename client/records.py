@@ -149,6 +149,22 @@ def result_in(item: Mapping[str, Any], found: Mapping[str, Any]) -> Result:
     return Result(item["taskId"], found["status"], message, error.get("code"))
 
 
+def task_in(found: Mapping[str, Any]) -> Task:
+    return Task(
+        task_id=found["taskId"],
+        kind=found["kind"],
+        status=found["status"],
+        generation=found["generation"],
+        attempts=found["attempts"],
+        max_attempts=found["maxAttempts"],
+        payload=found["payload"],
+        result=found["result"],
+        error=found["error"],
+        timeline=tuple(found["timeline"]),
+        dead_letters=tuple(found["deadLetters"]),
+    )
+
+
 def summary_in(found: Mapping[str, Any]) -> Summary:
     return Summary(
         task_id=found["taskId"],

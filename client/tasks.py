@@ -29,6 +29,7 @@ from client.records import (
     instant,
     result_in,
     summary_in,
+    task_in,
 )
 
 PAGE_LIMIT = 100
@@ -112,20 +113,7 @@ class TaskClient:
         Raises:
             NotFound: there is none with this id.
         """
-        found = document_of(self._call("GET", self._url_of(task_id)))
-        return Task(
-            task_id=found["taskId"],
-            kind=found["kind"],
-            status=found["status"],
-            generation=found["generation"],
-            attempts=found["attempts"],
-            max_attempts=found["maxAttempts"],
-            payload=found["payload"],
-            result=found["result"],
-            error=found["error"],
-            timeline=tuple(found["timeline"]),
-            dead_letters=tuple(found["deadLetters"]),
-        )
+        return task_in(document_of(self._call("GET", self._url_of(task_id))))
 
     def cancel(self, task_id: str) -> Steered:
         """End a task that has not ended. A worker that is at it finds its last write refused.

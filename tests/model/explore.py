@@ -354,7 +354,7 @@ class Explorer:
 
     def _add(self, state: State, parent: int) -> int:
         share = self._parts.setdefault
-        state = State(*[share(part, part) for part in state])  # type: ignore[arg-type]  # the same parts, shared
+        state = State._make(share(part, part) for part in state)
         number = self._numbers[state] = len(self._states)
         self._states.append(state)
         self._parents.append(parent)

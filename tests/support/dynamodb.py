@@ -14,6 +14,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError, ParamValidationError
 
 from lambdas.common.store import TaskStore
+from lambdas.common.task import VERSION
 from tests.support import expressions
 from tests.support.operators import ExpressionError, type_of
 
@@ -267,6 +268,17 @@ MAX_ITEM_BYTES = 409_600
 def task_store(client: object, table: str = TABLE) -> TaskStore:
     """The real store on a client that is not boto3's."""
     return TaskStore(cast(Any, client), table)
+
+
+def in_a_state_of_newer_code(client: FakeDynamoDB, task_id: str) -> None:
+    """As during a rolling deploy: the row is there, and this code has no word for the state that it is in."""
+    client.update_item(
+        TableName=TABLE,
+        Key={"PK": {"S": f"T#{task_id}"}, "SK": {"S": "A"}},
+        UpdateExpression="SET #status = :status, v = :v",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues={":status": {"S": "NAPPING"}, ":v": {"N": str(VERSION + 1)}},
+    )
 
 
 def _check_required(action: str, part: Request) -> None:

@@ -128,7 +128,7 @@ class Hook:
         """Let the call go on only when it is released, or never."""
         self.ledger.note(rule, Firing(call))
         while not self.ledger.released(rule):
-            time.sleep(HELD_POLL_SECONDS)
+            time.sleep(HELD_POLL_SECONDS)  # no deadline of its own: the end of the function ends it
 
 
 def fire(fault: Fault, request: AWSPreparedRequest, note: Callable[[int | None], None]) -> AWSResponse | None:

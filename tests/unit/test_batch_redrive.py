@@ -15,7 +15,7 @@ from lambdas.common.task import VERSION, IndexClass, Message, Status, Task
 from lambdas.steer_tasks import handler
 from lambdas.steer_tasks.batch import MAX_GENERATION, MAX_TASKS, NEEDED_TO_BEGIN_MS
 from lambdas.steer_tasks.steer import Steering
-from tests.support.dynamodb import TABLE, FakeDynamoDB, task_store
+from tests.support.dynamodb import FakeDynamoDB, in_a_state_of_newer_code, task_store
 from tests.support.faults import LostAnswer
 from tests.support.moves import EXPIRES, to
 from tests.support.queue import FakeQueue
@@ -234,13 +234,7 @@ def test_a_write_whose_answer_is_lost_is_an_unknown_outcome_of_its_task_alone(wo
 def test_a_task_that_no_rule_foresees_is_an_unknown_outcome_of_its_own(world: World) -> None:
     """During a rolling deploy: a row in a state that only newer code knows."""
     world.bury("a", "b", "c")
-    world.client.update_item(
-        TableName=TABLE,
-        Key={"PK": {"S": "T#b"}, "SK": {"S": "A"}},
-        UpdateExpression="SET #status = :status, v = :v",
-        ExpressionAttributeNames={"#status": "status"},
-        ExpressionAttributeValues={":status": {"S": "NAPPING"}, ":v": {"N": str(VERSION + 1)}},
-    )
+    in_a_state_of_newer_code(world.client, "b")
     told = world.redrive(wish("a"), wish("b"), wish("c"))
     assert [(task_id, status) for task_id, status, _ in told] == [("a", 202), ("b", 503), ("c", 202)]
 

@@ -15,14 +15,14 @@ from lambdas.common import aws
 from lambdas.common.http import Cors, HttpError
 from lambdas.common.kinds import JsonObject, Registry, Work
 from lambdas.common.queue import TaskQueue
-from lambdas.common.task import VERSION, IndexClass, Message, Task
+from lambdas.common.task import IndexClass, Message, Task
 from lambdas.submit_task import handler
 from lambdas.submit_task.batch import NEEDED_TO_BEGIN_MS, submit_all
 from lambdas.submit_task.handler import Parts
 from lambdas.submit_task.request import MAX_BATCH_BYTES, MAX_BATCH_TASKS, MAX_PAYLOAD_BYTES, parse_batch, task_id_in
 from lambdas.submit_task.submit import Accepted, Queue
 from tests.support.batch_sqs import BatchSQS
-from tests.support.dynamodb import TABLE, FakeDynamoDB, task_store
+from tests.support.dynamodb import FakeDynamoDB, in_a_state_of_newer_code, task_store
 from tests.support.faults import LostAnswer
 from tests.support.slow import Slow
 from tests.support.tasks import NOW, SECOND, Clock, Tokens
@@ -420,13 +420,7 @@ def test_a_put_whose_answer_is_lost_is_known_again(
 def test_a_row_that_this_code_cannot_read_keeps_no_other_task_from_being_sent(world: World) -> None:
     """During a rolling deploy: a task of this id is there, in a state that only newer code knows."""
     world.submit(a_task_of("b"))
-    world.client.update_item(
-        TableName=TABLE,
-        Key={"PK": {"S": "T#b"}, "SK": {"S": "A"}},
-        UpdateExpression="SET #status = :status, v = :v",
-        ExpressionAttributeNames={"#status": "status"},
-        ExpressionAttributeValues={":status": {"S": "NAPPING"}, ":v": {"N": str(VERSION + 1)}},
-    )
+    in_a_state_of_newer_code(world.client, "b")
     results = told(world.submit(a_task_of("a"), a_task_of("b"), a_task_of("c")))
     assert results == [("a", 202, NEW), ("b", 503, "unknown_outcome"), ("c", 202, NEW)]
     assert world.sent == ["a", "b", "c"]

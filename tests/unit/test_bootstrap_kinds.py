@@ -10,8 +10,9 @@ import pytest
 
 from bootstrap import kinds, settings
 from bootstrap.errors import BootstrapError
-from bootstrap.kinds import Kind, most_attempts, table_arns
+from bootstrap.kinds import most_attempts, table_arns
 from bootstrap.paths import ROOT
+from tests.support.broken_templates import a_kind
 from tests.support.templates import template
 
 TABLE_ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/blue-tasks"
@@ -23,11 +24,6 @@ from lambdas.common.kinds import kind
 def send(work):
     return None
 """
-
-
-def a_kind(**changes: object) -> Kind:
-    fields: dict[str, object] = {"name": "mail", "attempts": None, "timeout_seconds": None, "tables": ()}
-    return Kind(**{**fields, **changes})  # type: ignore[arg-type]  # a test names its fields
 
 
 @pytest.fixture
