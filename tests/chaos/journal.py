@@ -5,6 +5,7 @@ Every process of a run, the workers of the functions included, writes to the sam
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -29,6 +30,13 @@ def number_of(task_id: str) -> int:
     return int(task_id.partition("-")[2])
 
 
+def lines_in(content: bytes) -> Iterator[dict[str, Any]]:
+    """The lines of a journal, without the halves that killed processes left: what they announced was never begun."""
+    for line in content.splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            yield json.loads(line)
+
+
 class Journal:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -39,22 +47,24 @@ class Journal:
         self._read = 0
 
     def write(self, event: str, **fields: Any) -> None:
-        """One line, whole: a write to a file opened for appending is not split, and it outlives its process."""
-        line = json.dumps({"at": time.time_ns() // 1_000_000, "event": event, **fields}) + "\n"
-        os.write(self._lines, line.encode())
+        """One line. No other process writes into it, and it outlives its own.
+
+        A process killed while it writes leaves half a line; the line feed in front keeps it out of the next one.
+        """
+        line = json.dumps({"at": time.time_ns() // 1_000_000, "event": event, **fields})
+        os.write(self._lines, f"\n{line}\n".encode())
 
     def read(self) -> Iterator[dict[str, Any]]:
-        with (self._folder / "journal.jsonl").open() as lines:
-            for line in lines:
-                yield json.loads(line)
+        return lines_in((self._folder / "journal.jsonl").read_bytes())
 
     def count_new(self, event: str) -> int:
         """How many lines of `event` were written since this was asked last."""
         with (self._folder / "journal.jsonl").open("rb") as lines:
             lines.seek(self._read)
             fresh = lines.read()
-            self._read += len(fresh)
-        return sum(json.loads(line)["event"] == event for line in fresh.splitlines())
+        whole = fresh[: fresh.rfind(b"\n") + 1]  # a reader may meet a line half written
+        self._read += len(whole)
+        return sum(line["event"] == event for line in lines_in(whole))
 
     def next(self, counter: str, place: int = 0) -> int:
         """One more: the new value (from 1) of number `place` of a counter."""

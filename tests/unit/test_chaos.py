@@ -81,6 +81,28 @@ def test_several_processes_write_whole_lines_and_count_every_call(tmp_path: Path
     assert (journal.count_new("start"), journal.count_new("start")) == (1500, 0)
 
 
+def test_a_line_half_written_is_counted_once_whole(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.write("fault", nth=1)
+    half, rest = b'\n{"at": 1, "event": "fault", ', b'"nth": 2}\n'
+    with (tmp_path / "journal.jsonl").open("ab", buffering=0) as lines:
+        lines.write(half)
+        assert journal.count_new("fault") == 1
+        lines.write(rest)
+        assert journal.count_new("fault") == 1
+    assert [line["nth"] for line in journal.read()] == [1, 2]
+
+
+def test_a_writer_killed_within_a_line_spoils_no_other(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.write("fault", nth=1)
+    with (tmp_path / "journal.jsonl").open("ab", buffering=0) as lines:
+        lines.write(b'\n{"at": ')
+    journal.write("fault", nth=2)
+    assert journal.count_new("fault") == 2
+    assert [line["nth"] for line in journal.read()] == [1, 2]
+
+
 # What a request is. --------------------------------------------------------------------------------------------------
 
 
