@@ -546,7 +546,13 @@ def started(server: Server, *words: str, out: int = subprocess.PIPE, **more: str
     """The command as a process of its own."""
     environment: Mapping[str, str] = {**os.environ, "TASKS_URL": server.url, "TASKS_API_KEY": KEY, **more}
     process = subprocess.Popen(
-        [sys.executable, "-m", "scripts.tasks", *words], cwd=ROOT, env=environment, stdout=out, stderr=subprocess.PIPE
+        [sys.executable, "-m", "scripts.tasks", *words],
+        cwd=ROOT,
+        env=environment,
+        stdout=out,
+        stderr=subprocess.PIPE,
+        # A shell that runs the tests in the background has them, and all they start, ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         yield process
