@@ -79,6 +79,9 @@ def _deploy(deployment: Deployment, started: float) -> None:
         packages = deployment.upload_packages()
     with console.step(f"App ({deployment.app.name})"):
         changed = deployment.deploy_app(packages) or changed
+        if mended := deployment.mend_code():
+            console.detail(f"{', '.join(mended)} ran other code than that of the last deploy: mended")
+            changed = True
     if deployment.to_settle():
         with console.step(f"Storage again, for the new app ({deployment.storage.name})"):
             changed = deployment.settle_storage() or changed
@@ -125,6 +128,7 @@ def app(args: argparse.Namespace) -> None:
         deployment = _here(args)
         with console.step(f"App ({deployment.app.name})"):
             deployment.deploy_app(deployment.upload_packages())
+            deployment.mend_code()
             deployment.settle_storage()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from bootstrap import bucket, console, kinds, package, settings
+from bootstrap import bucket, code, console, kinds, package, settings
 from bootstrap.errors import BootstrapError
 from bootstrap.kinds import Kind, table_arns
 from bootstrap.paths import ROOT
@@ -88,6 +88,10 @@ class Deployment:
         return package.build_all()
 
     @cached_property
+    def _clients(self) -> dict[str, Any]:
+        return {}
+
+    @cached_property
     def storage(self) -> Stack:
         return self._stack("storage")
 
@@ -103,6 +107,12 @@ class Deployment:
     def typed(self, command: str) -> str:
         """The same for this region and stage, whatever the next shell has in its environment."""
         return f"AWS_REGION={self.place.region} STAGE={self.settings.stage} {command}"
+
+    def client(self, service: str) -> Any:
+        """Made once: it takes longer than a call."""
+        if service not in self._clients:
+            self._clients[service] = client(self.place, service)
+        return self._clients[service]
 
     def deploy_storage(self) -> bool:
         """Before the app. True when something changed."""
@@ -131,7 +141,7 @@ class Deployment:
     def upload_packages(self) -> dict[str, str]:
         """Upload what is not there yet; the template parameters that name the packages."""
         name = self._storage_outputs()["PackageBucketName"]
-        bucket.upload(client(self.place, "s3"), name, self.packages, console.detail)
+        bucket.upload(self.client("s3"), name, self.packages, console.detail)
         return self.package_keys()
 
     def package_keys(self) -> dict[str, str]:
@@ -141,6 +151,25 @@ class Deployment:
         """True when something changed."""
         return self._deploy(self.app_wanted(packages))
 
+    def mend_code(self) -> list[str]:
+        """Have each function run its package again where it runs something else; their logical ids.
+
+        Local only: on AWS that would be a change without a plan, and `drift-aws` tells of it.
+        """
+        if not self.place.target.local:
+            return []
+        outdated = self.outdated()
+        code.put(self.client("lambda"), self.function_names(), outdated)
+        return [built.function for built in outdated]
+
+    def outdated(self) -> list[package.Package]:
+        """Packages that their functions do not run."""
+        return code.outdated(self.client("lambda"), self.function_names(), self.packages)
+
+    def function_names(self) -> dict[str, str]:
+        """Logical id -> name."""
+        return _functions(self.app.outputs())
+
     def app_wanted(self, packages: Mapping[str, str]) -> Wanted:
         wanted = ("TableName", "TableArn", "QueueUrl", "QueueArn", "DlqUrl", "DlqArn", "PackageBucketName", "ApiKeyId")
         storage = self._storage_outputs()
@@ -149,6 +178,15 @@ class Deployment:
         parameters = {**self.checked.app, **given, **packages}
         tags = {key: text.format(stage=self.settings.stage) for key, text in self.place.target.stack_tags.items()}
         return Wanted(self.app, APP_TEMPLATE, parameters, tags)
+
+    def to_deploy(self) -> list[ParameterChange]:
+        """What a deploy would give the two stacks other values for, beside the packages."""
+        storage, app = self.storage_wanted(raised=False), self.app_wanted({})
+        return [
+            change
+            for wanted in (storage, app)
+            for change in parameter_changes(wanted.stack.parameters(), wanted.parameters)
+        ]
 
     def plan(self, wanted: Wanted) -> Plan | None:
         """What deploying that would change; None when nothing would."""
@@ -163,7 +201,7 @@ class Deployment:
         """Delete the storage stack with what it holds; the bucket is emptied first. False when there was none."""
         name = self.storage.outputs().get("PackageBucketName")
         if name:
-            bucket.empty(client(self.place, "s3"), name)
+            bucket.empty(self.client("s3"), name)
         return self.storage.delete()
 
     def outputs(self, with_key: bool) -> dict[str, Any]:
@@ -191,12 +229,12 @@ class Deployment:
             "queue_url": self._reachable(storage["QueueUrl"]),
             "dlq_url": self._reachable(storage["DlqUrl"]),
             "mapping_id": app["ProcessTaskMappingId"],
-            "functions": {name.removesuffix("Name"): app[name] for name in sorted(app) if name.endswith("Name")},
+            "functions": _functions(app),
         }
 
     def _stack(self, part: str) -> Stack:
         name, pause = f"{self.settings.stage}-tasks-{part}", self.place.target.pause_seconds
-        cloudformation = client(self.place, "cloudformation")
+        cloudformation = self.client("cloudformation")
         return Stack(cloudformation, name, pause, console.detail, self.again, holds_data=part == "storage")
 
     def _deploy(self, wanted: Wanted) -> bool:
@@ -243,7 +281,7 @@ class Deployment:
         return fresh
 
     def _template(self, path: Path) -> Template:
-        return bucket.template(client(self.place, "s3"), self.storage.outputs().get("PackageBucketName"), path)
+        return bucket.template(self.client("s3"), self.storage.outputs().get("PackageBucketName"), path)
 
     def _storage_outputs(self) -> dict[str, str]:
         outputs = self.storage.outputs()
@@ -252,7 +290,7 @@ class Deployment:
         return outputs
 
     def _api_key(self, key_id: str) -> str:
-        key = client(self.place, "apigateway").get_api_key(apiKey=key_id, includeValue=True)
+        key = self.client("apigateway").get_api_key(apiKey=key_id, includeValue=True)
         return str(key["value"])
 
     def _reachable(self, queue_url: str) -> str:
@@ -260,3 +298,7 @@ class Deployment:
         if self.place.endpoint_url is None:
             return queue_url
         return f"{self.place.endpoint_url}/{'/'.join(queue_url.split('/')[-2:])}"
+
+
+def _functions(outputs: Mapping[str, str]) -> dict[str, str]:
+    return {name.removesuffix("Name"): outputs[name] for name in sorted(outputs) if name.endswith("Name")}

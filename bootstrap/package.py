@@ -7,16 +7,20 @@ import json
 import shutil
 import subprocess
 import sys
+import traceback
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
 from bootstrap import locks
 from bootstrap.errors import BootstrapError
 from bootstrap.paths import ROOT, cache_dir
+from bootstrap.template import SafeLoader
 
 OPENAPI, OPENAPI_JSON = "docs/openapi.yaml", "lambdas/query_tasks/openapi.json"
 """The API's description, and where the function that serves it finds it."""
@@ -51,12 +55,15 @@ def build_all() -> list[Package]:
     """Build every package that is not there yet; what is unchanged is found by its hash and not built again.
 
     Raises:
-        BootstrapError: one is larger than Lambda takes.
+        BootstrapError: one is larger than Lambda takes, or holds what is not Python.
     """
     with locks.in_turn(cache_dir() / "packages.lock"):
-        dependencies = dict(_tree(install_dependencies()))
+        folder = install_dependencies()
+        dependencies, packed = _read(dict(_tree(folder))), folder.with_name(f"{folder.name}.zip")
+        if not packed.exists():
+            _written(packed, lambda path: write_zip(path, dependencies))
         return [
-            _build(function, {**dependencies, **_sources(folders)}, _made(folders))
+            _build(function, dependencies, packed, _read(_sources(folders)) | _made(folders))
             for function, folders in PACKAGES.items()
         ]
 
@@ -103,26 +110,58 @@ def _tree(folder: Path) -> Iterator[tuple[str, Path]]:
             yield name.as_posix(), path
 
 
+def _read(files: Mapping[str, Path]) -> dict[str, bytes]:
+    return {name: path.read_bytes() for name, path in files.items()}
+
+
 def _made(folders: tuple[str, ...]) -> dict[str, bytes]:
     """What a package holds that no file does: the API's description, as JSON."""
     name = Path(OPENAPI_JSON)
     if name.parent.as_posix() not in folders:
         return {}
-    document = yaml.safe_load((ROOT / OPENAPI).read_text())
+    document = yaml.load((ROOT / OPENAPI).read_text(), SafeLoader)  # noqa: S506  it is safe_load's own, or its fast twin
     return {OPENAPI_JSON: json.dumps(document, separators=(",", ":")).encode()}
 
 
-def _build(function: str, files: Mapping[str, Path], made: Mapping[str, bytes]) -> Package:
-    content = {name: path.read_bytes() for name, path in files.items()} | dict(made)
+def _build(function: str, dependencies: Mapping[str, bytes], packed: Path, own: Mapping[str, bytes]) -> Package:
+    """`packed` holds the dependencies, compressed once: what is the function's own is put behind them."""
+    content = {**dependencies, **own}
     check_size(function, content)
     digest = content_hash(content)
     path = cache_dir() / "packages" / f"{function}-{digest}.zip"
     if not path.exists():
+        for name, text in own.items():
+            check_syntax(name, text)
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".unfinished")
-        write_zip(unfinished, content)
-        unfinished.replace(path)
+        _written(path, lambda unfinished: _append(packed, unfinished, own))
     return Package(function, path, f"{function}/{digest}.zip")
+
+
+def _append(packed: Path, path: Path, own: Mapping[str, bytes]) -> None:
+    shutil.copyfile(packed, path)
+    write_zip(path, own, mode="a")
+
+
+def _written(path: Path, write: Callable[[Path], None]) -> None:
+    """There as a whole, or not at all."""
+    unfinished = path.with_suffix(".unfinished")
+    write(unfinished)
+    unfinished.replace(path)
+
+
+@cache
+def check_syntax(name: str, text: bytes) -> None:
+    """
+    Raises:
+        BootstrapError: Python cannot read it; with file, line and what it stumbled over.
+    """
+    if not name.endswith(".py"):
+        return
+    try:
+        compile(text, name, "exec", dont_inherit=True)
+    except SyntaxError as error:
+        shown = "".join(traceback.format_exception_only(error)).rstrip()
+        raise BootstrapError(f"Not Python:\n{shown}", "Mend it. The functions go on with the code of before.") from None
 
 
 def check_size(function: str, content: Mapping[str, bytes]) -> None:
@@ -144,9 +183,9 @@ def content_hash(content: Mapping[str, bytes]) -> str:
     return total.hexdigest()[:32]
 
 
-def write_zip(path: Path, content: Mapping[str, bytes]) -> None:
-    """Sorted names, one date, one mode: the bytes depend on nothing but the content."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+def write_zip(path: Path, content: Mapping[str, bytes], mode: Literal["w", "a"] = "w") -> None:
+    """Sorted names, one date, one mode: the bytes depend on nothing but the content (and what is there already)."""
+    with zipfile.ZipFile(path, mode, zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name in sorted(content):
             entry = zipfile.ZipInfo(name, FIXED_DATE)
             entry.external_attr = FILE_MODE << 16

@@ -59,3 +59,8 @@ def _path() -> Path:
 def exclusive() -> AbstractContextManager[None]:
     """One changing command at a time."""
     return locks.alone(local_dir() / "lock")
+
+
+def in_turn() -> AbstractContextManager[None]:
+    """The same, after the command that is at work."""
+    return locks.in_turn(local_dir() / "lock")
