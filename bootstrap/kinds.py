@@ -13,6 +13,9 @@ from pathlib import Path
 from bootstrap.errors import BootstrapError
 from bootstrap.paths import ROOT
 
+MAX_DESCRIPTION = 512
+"""Characters in the description of an EventBridge rule (PutRule)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -23,6 +26,7 @@ class Kind:
     """None: as many as MAX_RETRIES says."""
     timeout_seconds: float | None
     tables: tuple[str, ...]
+    schedule: str | None = None
 
 
 def read(dependencies: Path) -> list[Kind]:
@@ -38,7 +42,7 @@ def read(dependencies: Path) -> list[Kind]:
         said = _blamed(done.stderr.strip().splitlines())
         raise BootstrapError(f"The kinds of task cannot be loaded:\n{said}", "Mend the module, then try again.")
     return [
-        Kind(found["name"], found["attempts"], found["timeout_seconds"], tuple(found["tables"]))
+        Kind(found["name"], found["attempts"], found["timeout_seconds"], tuple(found["tables"]), found["schedule"])
         for found in json.loads(done.stdout)
     ]
 
@@ -59,3 +63,8 @@ def table_arns(kinds: Sequence[Kind], task_table_arn: str, stage: str) -> list[s
     """The tables that the kinds list, each `<stage>-<name>` beside the task table."""
     beside = task_table_arn.rsplit("/", 1)[0]
     return [f"{beside}/{stage}-{name}" for name in sorted({table for kind in kinds for table in kind.tables})]
+
+
+def schedules(kinds: Sequence[Kind]) -> str:
+    """For people, and empty where no kind has one: `nightly-report: cron(0 2 * * *); pulse: rate(5 minutes)`."""
+    return "; ".join(f"{kind.name}: {kind.schedule}" for kind in kinds if kind.schedule)[:MAX_DESCRIPTION]

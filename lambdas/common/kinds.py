@@ -15,6 +15,7 @@ import fastjsonschema
 
 from lambdas.common.effects import Effects
 from lambdas.common.retry import Backoff
+from lambdas.common.schedules import Schedule
 
 JsonObject = dict[str, Any]
 MAX_RESULT_BYTES = 4096
@@ -24,6 +25,8 @@ MAX_TIMEOUT_SECONDS = 897
 """A function lives for at most 900 s (Lambda), and 3 s of them go to beginning and ending an attempt."""
 TASK_TABLE = "tasks"
 """The state rows (`<stage>-tasks`): an effect on one of them would go round every condition."""
+SCHEDULED_NAME = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+"""With the time of a firing behind it, it must make a task id."""
 TABLE_NAME = re.compile(r"[A-Za-z0-9_.-]{2,200}")
 
 
@@ -59,6 +62,8 @@ class Kind:
     """An attempt is given up after so long. None: when its invocation ends."""
     tables: tuple[str, ...] = ()
     """Tables that its effects write to, without the stage in front. IAM permissions are made from this list."""
+    schedule: Schedule | None = None
+    """When it is submitted by itself; None: only by clients."""
 
     @cached_property
     def _validate(self) -> Callable[[JsonObject], object]:
@@ -86,6 +91,7 @@ class Registry:
         backoff: Backoff | None = None,
         timeout_seconds: float | None = None,
         tables: tuple[str, ...] = (),
+        schedule: Schedule | None = None,
     ) -> Callable[[Run], Run]:
         """Decorator: the function below is the work of kind `name`.
 
@@ -99,7 +105,7 @@ class Registry:
         def register(run: Run) -> Run:
             if name in self._kinds:
                 raise ValueError(f"two kinds are called {name!r}")
-            self._kinds[name] = _checked(Kind(name, run, schema, attempts, backoff, timeout_seconds, tables))
+            self._kinds[name] = _checked(Kind(name, run, schema, attempts, backoff, timeout_seconds, tables, schedule))
             return run
 
         return register
@@ -115,11 +121,21 @@ class Registry:
     def names(self) -> list[str]:
         return sorted(self._kinds)
 
+    def scheduled(self) -> list[Kind]:
+        """Those that are submitted by themselves."""
+        return [kind for name in self.names() if (kind := self._kinds[name]).schedule is not None]
+
     def manifest(self) -> list[JsonObject]:
         """What a deployment must know of each kind, to fit queue and permissions to it."""
         kinds = (self._kinds[name] for name in self.names())
         return [
-            {"name": k.name, "attempts": k.attempts, "timeout_seconds": k.timeout_seconds, "tables": list(k.tables)}
+            {
+                "name": k.name,
+                "attempts": k.attempts,
+                "timeout_seconds": k.timeout_seconds,
+                "tables": list(k.tables),
+                "schedule": k.schedule.expression if k.schedule else None,
+            }
             for k in kinds
         ]
 
@@ -135,7 +151,17 @@ def _checked(made: Kind) -> Kind:
             raise ValueError(f"kind {made.name}: {table!r} is no name of a table")
         if table == TASK_TABLE:
             raise ValueError(f"kind {made.name}: {table!r} is the table of the tasks themselves")
+    _check_schedule(made)
     return made
+
+
+def _check_schedule(made: Kind) -> None:
+    if made.schedule is None:
+        return
+    if not SCHEDULED_NAME.fullmatch(made.name):
+        raise ValueError(f"kind {made.name}: no task id can begin with that, and a schedule makes such ids")
+    if error := made.payload_error(made.schedule.payload_at(0)):
+        raise ValueError(f"kind {made.name}: its schedule submits a payload that the kind refuses: {error}")
 
 
 registry = Registry()

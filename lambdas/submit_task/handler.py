@@ -1,10 +1,11 @@
-"""POST /tasks and POST /tasks/batch."""
+"""POST /tasks and POST /tasks/batch; and every minute, where a kind has a schedule, what is due by it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lambdas.common import aws, kinds, telemetry
 from lambdas.common.http import Cors, HttpError, Response, body_of, error_response, json_response
 from lambdas.common.queue import TaskQueue
+from lambdas.common.schedules import minute_of
 from lambdas.common.settings import Environment
 from lambdas.common.store import TaskStore
 from lambdas.common.task import Message
@@ -20,8 +22,10 @@ from lambdas.process_task import kinds as kinds_package
 from lambdas.submit_task.batch import submit_all
 from lambdas.submit_task.request import parse, parse_batch, task_id_in
 from lambdas.submit_task.submit import Accepted, Queue, submit
+from lambdas.submit_task.ticks import Ticks
 
 BATCH_PATH = "/tasks/batch"
+SCHEDULER = "aws.events"
 
 UNKNOWN_OUTCOME = (
     503,
@@ -58,7 +62,14 @@ def cors() -> Cors:
     return Cors(Environment(os.environ).words("CORS_ORIGINS"))
 
 
-def handle(event: Mapping[str, Any], context: Any) -> Response:
+@cache
+def ticks() -> Ticks:
+    return Ticks(parts().registry, lambda body: _accept(body, parts().queue))
+
+
+def handle(event: Mapping[str, Any], context: Any) -> Response | list[str]:
+    if event.get("source") == SCHEDULER:
+        return ticks().tick(minute_of(datetime.fromisoformat(event["time"])))
     return cors().answer(event, _submit(event, context))
 
 
