@@ -15,12 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
-from bootstrap import locks
+from bootstrap import locks, template
 from bootstrap.errors import BootstrapError
 from bootstrap.paths import ROOT, cache_dir
-from bootstrap.template import SafeLoader
 
 OPENAPI, OPENAPI_JSON = "docs/openapi.yaml", "lambdas/query_tasks/openapi.json"
 """The API's description, and where the function that serves it finds it."""
@@ -119,7 +116,7 @@ def _made(folders: tuple[str, ...]) -> dict[str, bytes]:
     name = Path(OPENAPI_JSON)
     if name.parent.as_posix() not in folders:
         return {}
-    document = yaml.load((ROOT / OPENAPI).read_text(), SafeLoader)  # noqa: S506  it is safe_load's own, or its fast twin
+    document = template.load_plain(ROOT / OPENAPI)
     return {OPENAPI_JSON: json.dumps(document, separators=(",", ":")).encode()}
 
 

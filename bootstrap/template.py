@@ -93,8 +93,24 @@ yaml.add_multi_constructor("!", _short_form, Loader=_Loader)
 
 
 def load(path: Path) -> Document:
-    """A template with its intrinsic functions in their long forms."""
-    document: Document = yaml.load(path.read_text(), _Loader)  # noqa: S506  a SafeLoader
+    """A template with its intrinsic functions in their long forms.
+
+    Raises:
+        TemplateError: it is not YAML; with file and line.
+    """
+    return _read(path, _Loader)
+
+
+def load_plain(path: Path) -> Document:
+    """A YAML file of any other sort; raises as `load` does."""
+    return _read(path, SafeLoader)
+
+
+def _read(path: Path, loader: type[SafeLoader]) -> Document:
+    try:
+        document: Document = yaml.load(path.read_text(), loader)  # noqa: S506  a SafeLoader
+    except yaml.YAMLError as error:
+        raise TemplateError(f"{path.name} is not YAML: {error}", "Mend it. What is deployed stays as it is.") from error
     return document
 
 

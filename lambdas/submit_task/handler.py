@@ -67,7 +67,8 @@ def ticks() -> Ticks:
     return Ticks(parts().registry, lambda body: _accept(body, parts().queue))
 
 
-def handle(event: Mapping[str, Any], context: Any) -> Response | list[str]:
+def handle(event: Mapping[str, Any], context: Any) -> Any:
+    """The answer to a request, or the ids of the tasks that a tick has made."""
     if event.get("source") == SCHEDULER:
         return ticks().tick(minute_of(datetime.fromisoformat(event["time"])))
     return cors().answer(event, _submit(event, context))

@@ -110,8 +110,8 @@ def test_the_manifest_tells_what_each_kind_asks_for_in_order_of_names() -> None:
     registry.kind("b", schema={})(lambda work: None)
     registry.kind("a", schema={}, attempts=7, timeout_seconds=2.5, tables=("one", "two"))(lambda work: None)
     assert registry.manifest() == [
-        {"name": "a", "attempts": 7, "timeout_seconds": 2.5, "tables": ["one", "two"]},
-        {"name": "b", "attempts": None, "timeout_seconds": None, "tables": []},
+        {"name": "a", "attempts": 7, "timeout_seconds": 2.5, "tables": ["one", "two"], "schedule": None},
+        {"name": "b", "attempts": None, "timeout_seconds": None, "tables": [], "schedule": None},
     ]
 
 
@@ -122,9 +122,8 @@ def test_the_manifest_of_the_package_is_its_answer_as_a_program() -> None:
     # Other tests of this process may have registered kinds of their own.
     own = {name for name in loaded.names() if not _run_of(loaded, name).__module__.startswith("tests.")}
     assert json.loads(done.stdout) == [kind for kind in loaded.manifest() if kind["name"] in own]
-    assert {"name": "deposit", "attempts": None, "timeout_seconds": None, "tables": ["accounts"]} in json.loads(
-        done.stdout
-    )
+    deposit = {"name": "deposit", "attempts": None, "timeout_seconds": None, "tables": ["accounts"], "schedule": None}
+    assert deposit in json.loads(done.stdout)
 
 
 def _run_of(loaded: kinds.Registry, name: str) -> kinds.Run:
