@@ -1,49 +1,77 @@
 """What the functions say, in one stream, by time.
 
-SINCE (10m), TASK (a task id), FN (a function, such as process-task), FOLLOW=1 (go on until Ctrl-C).
+SINCE (10m; of a task: its whole life), TASK (follow one task through the system), FN (a function: process-task),
+LEVEL (that and above), FOLLOW=1 (go on until Ctrl-C, or until the task has ended), JSON=1 (a document each line).
 """
 
 from __future__ import annotations
 
-import json
+import argparse
 import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from botocore.exceptions import ClientError
-from rich.text import Text
+from botocore.exceptions import BotoCoreError, ClientError
 
-from bootstrap import console
-from bootstrap.deploy import client
+from bootstrap import aws_account, console, settings
+from bootstrap.deploy import Deployment, client
 from bootstrap.errors import BootstrapError
+from bootstrap.targets import TARGETS
+from lambdas.common.task import TASK_ID
 from scripts import running
+from scripts.log_events import Event, Source, follow, for_task
+from scripts.log_lines import LEVELS, Line, hues, lines, text, wait
+from scripts.log_task import Way
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-HIDDEN = frozenset({"level", "location", "message", "timestamp", "service", "task_id", "xray_trace_id"})
-STYLES = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
-POLL_SECONDS = 1.0
+DEFAULT_SECONDS = 600
+DEFAULT_RETENTION = next(s.default for s in settings.SETTINGS if s.variable == "LOG_RETENTION_DAYS")
+SHOWN_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+GROUP = "/aws/lambda/"
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    since_seconds: int
-    task: str | None
-    function: str | None
-    follow: bool
+    since_seconds: int | None = None
+    task: str | None = None
+    function: str | None = None
+    level: str = "DEBUG"
+    follow: bool = False
+    json: bool = False
 
 
 def wanted(variables: Mapping[str, str]) -> Wanted:
-    text = variables.get("SINCE") or "10m"
-    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
-    if not found:
-        raise BootstrapError(f"SINCE is {text!r}; allowed: a number and s, m, h or d, such as 10m.")
-    seconds = int(found[1]) * UNITS[found[2]]
-    return Wanted(seconds, variables.get("TASK") or None, variables.get("FN") or None, bool(variables.get("FOLLOW")))
+    """
+    Raises:
+        BootstrapError: a variable has a value that is not allowed.
+    """
+    level, task = variables.get("LEVEL") or "DEBUG", variables.get("TASK") or None
+    if level not in SHOWN_LEVELS:
+        raise BootstrapError(f"LEVEL is {level!r}; allowed: {', '.join(SHOWN_LEVELS)}.")
+    if task and not TASK_ID.fullmatch(task):
+        raise BootstrapError(f"TASK is {task!r}; allowed: a task id, 1 to 128 of A-Z a-z 0-9 . _ : -")
+    function = variables.get("FN") or None
+    return Wanted(_since(variables), task, function, level, _switch(variables, "FOLLOW"), _switch(variables, "JSON"))
+
+
+def _since(variables: Mapping[str, str]) -> int | None:
+    asked = variables.get("SINCE") or ""
+    found = re.fullmatch(r"(\d{1,6})([smhd])", asked)
+    if asked and not found:
+        raise BootstrapError(f"SINCE is {asked!r}; allowed: a number and s, m, h or d, such as 10m.")
+    return int(found[1]) * UNITS[found[2]] if found else None
+
+
+def _switch(variables: Mapping[str, str], name: str) -> bool:
+    value = variables.get(name) or "0"
+    if value not in ("0", "1"):
+        raise BootstrapError(f"{name} is {value!r}; allowed: 1, or 0.")
+    return value == "1"
 
 
 def chosen(functions: Mapping[str, str], wish: Wanted) -> list[str]:
@@ -52,75 +80,135 @@ def chosen(functions: Mapping[str, str], wish: Wanted) -> list[str]:
     if not names:
         known = ", ".join(sorted(name.split("-", 1)[1] for name in functions.values()))
         raise BootstrapError(f"FN is {wish.function!r}; there are: {known}.")
-    return [f"/aws/lambda/{name}" for name in names]
+    return [f"{GROUP}{name}" for name in names]
 
 
-def events(logs: Any, groups: list[str], since_ms: int) -> list[Mapping[str, Any]]:
-    """Everything that was logged since then, oldest first, each with its `group`."""
-    found = [{**event, "group": group} for group in groups for event in _group_events(logs, group, since_ms)]
-    return sorted(found, key=lambda event: event["timestamp"])
+# Show. ----------------------------------------------------------------------------------------------------------------
 
 
-def _group_events(logs: Any, group: str, since_ms: int) -> Iterator[Mapping[str, Any]]:
-    try:
-        for page in logs.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=since_ms):
-            yield from page["events"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFoundException":
-            raise
+@dataclass
+class Screen:
+    """Prints what is wanted, each line as soon as it is known."""
+
+    wish: Wanted
+    colours: Mapping[str, str]
+    before: int | None = None
+    """When the newest step so far was written."""
+
+    def show(self, found: Sequence[Line]) -> None:
+        for line in found:
+            if line.level >= LEVELS[self.wish.level]:
+                print(self._rendered(line), flush=True)
+                if line.step:
+                    self.before = max(line.at, self.before or 0)
+
+    def close(self, last: str) -> None:
+        """The last word: in the stream for people, beside it for programs."""
+        if self.wish.json:
+            _aside(last)
+        else:
+            console.detail(last)
+
+    def _rendered(self, line: Line) -> str:
+        if self.wish.json:
+            return line.as_json()
+        waited = wait(self.before if line.step else None, line.at) if self.wish.task else ""
+        shown = text(line, self.colours.get(line.function, ""), waited)
+        if console.out.no_color:  # rich would still write bold and dim
+            return shown.plain
+        with console.out.capture() as captured:
+            console.out.print(shown, end="")
+        return captured.get()
 
 
-def line(event: Mapping[str, Any], task: str | None) -> Text | None:
-    """One event for people; None for what they did not ask for (the runtime's own lines, metrics, other tasks)."""
-    try:
-        document = json.loads(event["message"])
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        return _raw(event) if task is None and "Traceback" in event["message"] else None
-    if "_aws" in document or (task is not None and document.get("task_id") != task):
-        return None
-    at = datetime.fromtimestamp(event["timestamp"] / 1000).strftime("%H:%M:%S.%f")[:-3]
-    function = event["group"].rsplit("/", 1)[1].split("-", 1)[1]
-    text = Text(f"{at}  {function:<13} ", style="dim")
-    text.append(str(document.get("message", "")), style=STYLES.get(document.get("level", ""), "not dim"))
-    if "task_id" in document:
-        text.append(f"  {document['task_id']}", style="not dim cyan")
-    for name, value in document.items():
-        if name not in HIDDEN:
-            text.append(f"  {name}={value}")
-    return text
+def show(wish: Wanted, deployment: Deployment, now: Callable[[], int], sleep: Callable[[float], None]) -> None:
+    outputs = deployment.outputs(with_key=False)
+    groups = chosen(outputs["functions"], wish)
+    source = Source(client(deployment.place, "logs"), groups, wait=sleep, complain=_aside)
+    screen = Screen(wish, hues(name.split("-", 1)[1] for name in outputs["functions"].values()))
+    if wish.task is not None:
+        store = Way.store(client(deployment.place, "dynamodb"), outputs["table_name"])
+        _show_task(wish, Way(wish.task, store, now), for_task(source, wish.task), screen, deployment)
+        return
+    for events in _looks(source, now() - (wish.since_seconds or DEFAULT_SECONDS) * 1000, wish, now, deployment):
+        screen.show(lines(events))
 
 
-def _raw(event: Mapping[str, Any]) -> Text:
-    return Text(event["message"].rstrip(), style="red")
-
-
-def show(wish: Wanted) -> None:
-    deployment = running.deployment()
-    logs, groups = client(deployment.place, "logs"), chosen(deployment.outputs(with_key=False)["functions"], wish)
-    since, seen = round((time.time() - wish.since_seconds) * 1000), set[tuple[str, int, str]]()
-    while True:
-        for event in events(logs, groups, since):
-            key = (event["group"], event["timestamp"], event["message"])
-            if key in seen:
-                continue
-            seen.add(key)
-            since = max(since, event["timestamp"] - 5_000)
-            text = line(event, wish.task)
-            if text is not None:
-                console.out.print(text)
-        if not wish.follow:
+def _show_task(wish: Wanted, way: Way, source: Source, screen: Screen, deployment: Deployment) -> None:
+    asked = None if wish.since_seconds is None else way.now() - wish.since_seconds * 1000
+    since = asked or way.began() or way.now() - DEFAULT_SECONDS * 1000
+    for events in _looks(source, since, wish, way.now, deployment):
+        way.look()
+        found = [line for line in lines(events) if line.task_id == wish.task]
+        way.heard(found)
+        screen.show(found)
+        if way.unknown:
+            raise BootstrapError(way.not_known(since), _kept(source))
+        if wish.follow and way.over():
+            screen.close(way.end())
             return
-        time.sleep(POLL_SECONDS)
+    if way.silent:
+        _aside(way.not_heard(since))
+        _aside(_kept(source))
 
 
-def main() -> int:
+def _looks(
+    source: Source, since: int, wish: Wanted, now: Callable[[], int], deployment: Deployment
+) -> Iterator[list[Event]]:
+    if wish.follow:
+        return follow(source, since, now, deployment.place.target.pause_seconds)
+    return iter([source.read(since)])
+
+
+def _kept(source: Source) -> str:
+    """How far back logs reach at all."""
+    found: Any = source.logs.describe_log_groups(logGroupNamePrefix=source.groups[0])["logGroups"]
+    # LocalStack does not say; nor would it delete any.
+    days = next((group["retentionInDays"] for group in found if "retentionInDays" in group), DEFAULT_RETENTION)
+    return f"Logs are kept for {days} days (LOG_RETENTION_DAYS); SINCE={days}d looks at all of them."
+
+
+def _aside(said: str) -> None:
+    """Beside the stream, which a program may read."""
+    console.err.print(said, style="dim", markup=False)
+
+
+def _deployment(target: str | None) -> Deployment:
+    """In the account with `--target aws`, else on the local AWS that runs."""
+    if target != "aws":
+        return running.deployment()
+    found = Deployment(
+        aws_account.place(os.environ), settings.read({"STAGE": os.environ["STAGE"]} if "STAGE" in os.environ else {})
+    )
+    with redirect_stdout(sys.stderr):
+        aws_account.introduce(found.place)
+    return found
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.logs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON document a line, as JSON=1")
+    parser.add_argument("--target", choices=sorted(TARGETS), help="aws: the account, not the local stack")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = _arguments(arguments)
     try:
-        show(wanted(os.environ))
+        wish = wanted({**os.environ, **({"JSON": "1"} if args.json else {})})
+        show(wish, _deployment(args.target), lambda: round(time.time() * 1000), time.sleep)
     except BootstrapError as error:
         console.fail(error.message, error.hint)
         return 1
+    except (ClientError, BotoCoreError) as error:
+        found = aws_account.explained(error)
+        console.fail(found.message, found.hint)
+        return 1
+    except BrokenPipeError:  # `make logs | head` has what it wanted; Python would try once more at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         return 130
     return 0

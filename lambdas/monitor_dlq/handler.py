@@ -51,7 +51,7 @@ def _handled(record: Mapping[str, Any], p: Parts) -> bool:
     try:
         handled = p.monitor.handle(dead)
     except Exception:
-        log.exception("dead letter not handled", message_id=dead.message_id)
+        log.exception("dead letter not handled", extra=_named(dead))
         return False
     _report(handled, dead, p.metrics)
     return True
@@ -67,11 +67,16 @@ def _dead_message(record: Mapping[str, Any]) -> DeadMessage:
     )
 
 
+def _named(dead: DeadMessage) -> dict[str, str]:
+    task = {} if dead.task_id is None else {"task_id": dead.task_id}
+    return {**task, "message_id": dead.message_id}
+
+
 def _report(handled: Handled, dead: DeadMessage, metrics: telemetry.Metrics) -> None:
     task = handled.task
     if task is None:
         metrics.add_metric("StrayMessages", MetricUnit.Count, 1)
-        log.warning(handled.event, message_id=dead.message_id)
+        log.warning(handled.event, extra=_named(dead))
         return
     log.warning(
         handled.event,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ from lambdas.common.dead_letters import Recorder
 from lambdas.common.decisions import Bury, Drop, HandBack, Record, Stray, for_dead_message
 from lambdas.common.rows import StrayMessage, cut_body, stray_fields
 from lambdas.common.store import Refused, message_of
-from lambdas.common.task import Message, Task, parse_message
+from lambdas.common.task import Message, Task, UnknownVersion, parse_message
 from lambdas.common.transitions import Value, Write
 
 MAX_READS = 5
@@ -41,6 +42,14 @@ class DeadMessage:
     body: str
     receives: int
     source_queue_arn: str | None
+
+    @property
+    def task_id(self) -> str | None:
+        """Of the task that it names, if it can be read."""
+        with suppress(UnknownVersion):
+            message = parse_message(_json(self.body))
+            return None if message is None else message.task_id
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def parts() -> Parts:
     recorder = Recorder(store, retention, aws.now_ms, aws.new_token)
     resend_after_ms = env.integer("RESEND_AFTER_SECONDS", 1, 43_200) * 1000
     paused = partial(is_paused, aws.event_source_mappings(), env.text("MAPPING_ID"))
-    sweeper = Sweeper(store, queue, recorder, paused, resend_after_ms, aws.now_ms, complain)
+    sweeper = Sweeper(store, queue, recorder, paused, resend_after_ms, aws.now_ms, complain, tell)
     return Parts(sweeper, telemetry.metrics(env.text("STAGE"), env.choice("METRICS", telemetry.ON_OFF)))
 
 
@@ -59,6 +59,10 @@ def is_paused(client: LambdaClient, mapping_id: str) -> bool:
 
 def complain(task: Task, error: Exception) -> None:
     log.error("not healed", task_id=task.task_id, error=f"{type(error).__name__}: {error}")
+
+
+def tell(event: str, task: Task) -> None:
+    log.info(event, task_id=task.task_id, generation=task.generation)
 
 
 def handle(event: Mapping[str, Any], context: Any) -> dict[str, int]:

@@ -66,6 +66,8 @@ class Sweeper:
     now: Callable[[], int]
     complain: Callable[[Task, Exception], None]
     """Hears of a task that could not be healed; the run goes on, and the next one tries again."""
+    tell: Callable[[str, Task], None] = lambda event, task: None
+    """Hears of each task that was healed, and how: it is a step of the task's way."""
 
     def sweep(self, time_left: Callable[[], bool]) -> Healed:
         consumption = self._consumption()
@@ -127,18 +129,21 @@ class Sweeper:
             return  # of another deployment: its own sweeper knows what to do
         match task.index_class:
             case IndexClass.PARKED:
-                healed.unparked += self._send(task, now)
+                healed.unparked += self._send(task, now, "task unparked")
             case IndexClass.OPEN:
                 due_at = resend_due_at(task, self.resend_after_ms, consumption)
-                healed.resent += due_at is not None and due_at < now and self._send(task, now)
+                healed.resent += due_at is not None and due_at < now and self._send(task, now, "task resent")
             case IndexClass.DEAD if task.updated_at + self._record_after_ms() < now:
                 recorded = self.recorder.record(task, task.message_id or "none", 0, None)
-                healed.recorded += isinstance(recorded, Task)
+                if isinstance(recorded, Task):
+                    healed.recorded += 1
+                    self.tell("task recorded", recorded)
 
-    def _send(self, task: Task, now: int) -> bool:
+    def _send(self, task: Task, now: int, event: str) -> bool:
         """Mark first, send second: of two sweepers one sends, and a crash in between is healed by a later run."""
         marked = self.store.apply(transitions.mark_sent(task, now))
         if isinstance(marked, Refused):
             return False
         self.queue.send(message_of(marked))
+        self.tell(event, marked)
         return True

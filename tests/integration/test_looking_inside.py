@@ -13,8 +13,8 @@ from scripts import demo
 from tests.support.stack import DeployedStack, bootstrap, new_id
 
 README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"```sh awslocal\n(.*?)```", README, re.DOTALL)[0].splitlines()
-CURL = re.findall(r"```sh curl\n(.*?)```", README, re.DOTALL)[0]
+COMMANDS = re.findall(r"```sh run awslocal\n(.*?)```", README, re.DOTALL)[0].splitlines()
+CURL = re.findall(r"```sh run curl\n(.*?)```", README, re.DOTALL)[0]
 AWSLOCAL = "awslocal"
 
 

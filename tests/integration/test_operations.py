@@ -34,20 +34,20 @@ ALARMS = [
 
 
 @pytest.fixture(scope="module")
-def own() -> Iterator[tuple[DeployedStack, str]]:
-    """An embedded stack of its own, on which a task has died; its id."""
+def own() -> Iterator[DeployedStack]:
+    """An embedded stack of its own, on which a task has died."""
     folder = stacks.new_folder(TESTS, "operations")
     try:
         stack = stacks.deploy(folder, "embedded")
         task_id = new_id("dead")
         stack.tasks.submit(payload={"simulate": {"permanent": True}}, task_id=task_id).wait()
         eventually(lambda: next(iter(stack.store.get_many([task_id]))).index_class, lambda c: c is IndexClass.RECORDED)
-        yield stack, task_id
+        yield stack
     finally:
         stacks.remove(folder)
 
 
-def run(stack: DeployedStack, task_id: str, command: str) -> subprocess.CompletedProcess[str]:
+def run(stack: DeployedStack, command: str) -> subprocess.CompletedProcess[str]:
     host = stack.outputs["endpoint_url"].removeprefix("http://")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE"))}
     variables = {
@@ -58,7 +58,6 @@ def run(stack: DeployedStack, task_id: str, command: str) -> subprocess.Complete
         "AWS_DEFAULT_REGION": stack.place.region,
         "TARGET": "embedded",
         "EDGE_PORT": host.rsplit(":", 1)[1],
-        "TASK_ID": task_id,
     }
     return subprocess.run(["bash", "-c", command], cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
 
@@ -69,14 +68,14 @@ def test_the_page_has_commands() -> None:
 
 @pytest.mark.xdist_group("operations")
 @pytest.mark.parametrize(("section", "command"), COMMANDS, ids=[f"{n}-{c[:40]}" for n, (_, c) in enumerate(COMMANDS)])
-def test_a_command_of_the_page_works_as_written(own: tuple[DeployedStack, str], section: str, command: str) -> None:
-    done = run(*own, command)
+def test_a_command_of_the_page_works_as_written(own: DeployedStack, section: str, command: str) -> None:
+    done = run(own, command)
     assert (done.returncode, done.stderr) == (0, ""), f"{section}: {done.stdout}"
 
 
 @pytest.mark.xdist_group("operations")
-def test_what_the_first_look_shows_is_there(own: tuple[DeployedStack, str]) -> None:
-    shown = "".join(run(*own, command).stdout for section, command in COMMANDS if section == "First look")
+def test_what_the_first_look_shows_is_there(own: DeployedStack) -> None:
+    shown = "".join(run(own, command).stdout for section, command in COMMANDS if section == "First look")
     assert "task dead" in shown
     alarms = {line.split("\t")[0] for line in shown.splitlines() if line.startswith("dev-") and "\t" in line}
     assert alarms == set(ALARMS)

@@ -235,6 +235,14 @@ def test_a_hand_back_that_cannot_be_sent_is_tried_again_with_the_next_delivery(w
     assert world.queue.sent == [(MESSAGE, 0)]
 
 
+@pytest.mark.parametrize(
+    ("body", "task_id"),
+    [(body_of(MESSAGE), TASK_ID), ("no JSON", None), ("{}", None), ('{"v": 99, "taskId": "t", "generation": 1}', None)],
+)
+def test_a_dead_message_names_the_task_that_its_body_can_be_read_to_name(body: str, task_id: str | None) -> None:
+    assert a_dead_message(body).task_id == task_id
+
+
 # Races. ---------------------------------------------------------------------------------------------------------------
 
 

@@ -55,7 +55,9 @@ class World:
         self.clock = Clock(NOW + RESEND_AFTER_MS + 1)
         recorder = Recorder(self.store, 86_400, self.clock, Tokens())
         paused = partial(handler.is_paused, cast(Any, self.mappings), "mapping-1")
-        sweeper = Sweeper(self.store, self.queue, recorder, paused, RESEND_AFTER_MS, self.clock, handler.complain)
+        sweeper = Sweeper(
+            self.store, self.queue, recorder, paused, RESEND_AFTER_MS, self.clock, handler.complain, handler.tell
+        )
         parts = handler.Parts(sweeper, telemetry.metrics("dev"))
         patch.setattr(handler, "parts", lambda: parts)
 
@@ -113,7 +115,7 @@ def test_a_run_answers_logs_and_counts_what_it_healed(world: World, lines: Lines
 
     assert handler.handle({"source": "aws.events"}, Context()) == HEALED
 
-    said, metrics = lines()
+    *_, said, metrics = lines()
     assert {**HEALED, "trigger": "aws.events", "message": "swept"}.items() <= said.items()
     counted = {name: metrics[name] for name in ("TasksHealed", "OldestDeadUnrecorded", "DeadLettersRecorded", "stage")}
     assert counted == {
@@ -122,6 +124,15 @@ def test_a_run_answers_logs_and_counts_what_it_healed(world: World, lines: Lines
         "DeadLettersRecorded": [1.0],
         "stage": "dev",
     }
+
+
+def test_each_healed_task_is_named_with_what_was_done(world: World, lines: Lines) -> None:
+    world.plant(*ROWS)
+
+    handler.handle({}, Context())
+
+    told = {(line["task_id"], line["message"], line["generation"]) for line in lines() if "task_id" in line}
+    assert told == {("lost", "task resent", 1), ("parked", "task unparked", 1), ("dead", "task recorded", 1)}
 
 
 def test_a_run_that_finds_nothing_is_a_heartbeat_all_the_same(world: World, lines: Lines) -> None:
@@ -165,7 +176,7 @@ def test_a_mapping_that_cannot_be_asked_does_not_stop_the_sweep(error: Exception
 
     assert handler.handle({}, Context()) == HEALED
 
-    complaint, said, _ = lines()
+    complaint, *_, said, _ = lines()
     assert (complaint["level"], complaint["message"]) == ("ERROR", "state of the event source mapping unknown")
     assert said["paused"] is False
 
