@@ -15,19 +15,21 @@ include .env
 export
 endif
 
-.PHONY: help up demo test dashboard logs status down test-unit test-integration load redrive sweep pause resume model chaos cost destroy outputs check fmt clean lock plan-aws deploy-aws drift-aws destroy-aws localstack-image doctor
+.PHONY: help up watch demo test dashboard logs status down test-unit test-integration load redrive sweep pause resume new-kind model chaos cost destroy outputs check fmt clean walkthrough lock plan-aws deploy-aws drift-aws destroy-aws localstack-image doctor debug invoke
 
 ##@ Every day
 up: $(RUN) ## start a local AWS and deploy to it (TARGET=embedded or localstack)
 	@$(PY) -m bootstrap up
+watch: $(RUN) ## run each file of lambdas/ a moment after it is saved, beside `make up` (Ctrl-C ends)
+	@$(PY) -m scripts.watch
 demo: $(RUN) ## run 100 tasks to their ends and account for each (COUNT= CONCURRENCY= FAILURE_RATE= SVG=file …)
 	@$(PY) -m scripts.demo
 test: $(DEV) ## unit and integration tests
 	@$(PYTEST) tests
 dashboard: $(RUN) ## open the page of the running stack, with its key; prints the address where there is no display
 	@$(PY) -m scripts.dashboard
-logs: $(RUN) ## what the functions say (SINCE=10m TASK=id FN=process-task FOLLOW=1)
-	@$(PY) -m scripts.logs
+logs: $(RUN) ## what the functions say (SINCE=10m TASK=id FN=process-task LEVEL=WARNING FOLLOW=1 JSON=1 TARGET=aws)
+	@$(PY) -m scripts.logs $(if $(filter aws,$(TARGET)),--target aws)
 status: $(RUN) ## what runs, what is deployed, how much waits
 	@$(PY) -m bootstrap status
 down: $(RUN) ## stop the local AWS, keep its data
@@ -44,8 +46,8 @@ destroy-aws: $(RUN) ## delete the app stack (YES=1); the data only with DATA=del
 	@$(PY) -m bootstrap destroy-aws $(if $(YES),--yes) $(if $(DATA),--data $(DATA)) $(if $(CONFIRM),--confirm $(CONFIRM))
 
 ##@ More
-test-unit: $(DEV) ## only the tests that need nothing running
-	@$(PYTEST) tests/unit
+test-unit: $(DEV) ## only the tests that need nothing running (TESTS=file)
+	@$(PYTEST) $(or $(TESTS),tests/unit)
 test-integration: $(DEV) ## deploy to a fresh local AWS with `python -m bootstrap` and test end to end
 	@$(PYTEST) tests/integration
 load: $(RUN) ## load test of the running stack (COUNT=100 CONCURRENCY=1)
@@ -58,6 +60,8 @@ pause: $(RUN) ## work on no more tasks; they are accepted and wait (TARGET=aws)
 	@$(PY) -m bootstrap pause $(if $(filter aws,$(TARGET)),--target aws)
 resume: $(RUN) ## work on tasks again after `make pause` (TARGET=aws)
 	@$(PY) -m bootstrap resume $(if $(filter aws,$(TARGET)),--target aws)
+new-kind: $(RUN) ## write a new kind of task and its test (NAME=resize-image)
+	@$(PY) -m scripts.new_kind "$(NAME)"
 model: $(DEV) ## explore every state in large bounds, then drop each term of each condition (minutes)
 	@$(PY) -m tests.model
 	@$(PY) -m tests.mutation
@@ -81,12 +85,18 @@ check: $(DEV) ## what CI checks: lint, format, types, templates, policies, secre
 	@if docker compose version >/dev/null 2>&1; then docker compose config --quiet; else echo "docker compose is not here: docker-compose.yml not checked"; fi
 fmt: $(DEV) ## format the code and fix what can be fixed
 	@$(PY) -m ruff format . && $(PY) -m ruff check --fix .
+debug: $(RUN) ## attach a debugger to a function while its queue or API triggers it (FN=process_task DEBUG_PORT=5678)
+	@$(PY) -m scripts.debug
+invoke: $(RUN) ## call one function with an event, show answer and log (FN=process_task EVENT=events/process_task.json)
+	@$(PY) -m scripts.invoke
 doctor: $(RUN) ## probe the local AWS: where it differs from AWS, and what that means here (ONLY=)
 	@$(PY) -m bootstrap doctor $(if $(ONLY),--only $(ONLY))
 localstack-image: ## build our own LocalStack image: no registry, no docker.sock (TEST=1 runs its tests)
 	@$(PYTHON) scripts/localstack_image.py $(if $(TEST),--test)
 lock: $(DEV) ## resolve the lock files anew from pyproject.toml
 	@$(PY) -m scripts.lock
+walkthrough: $(RUN) ## do what README and docs say, in a fresh clone of what is committed (TARGET=localstack)
+	@$(PY) -m scripts.walkthrough
 clean: $(RUN) ## stop the local AWS and forget everything local
 	@$(PY) -m bootstrap clean
 help: ## this page

@@ -67,7 +67,7 @@ def test_a_wrong_payload_is_refused_before_it_is_a_task(payload: JsonObject) -> 
 '''
 
 NEXT = """Then
-  make test-unit PYTEST_ARGS="-k {module}"
+  make test-unit TESTS=tests/unit/test_{module}.py
   make watch    # in a second terminal, or `make up` after each change
   .venv/bin/tasks submit {name} '{{"text": "to be or not"}}' --wait"""
 
