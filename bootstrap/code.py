@@ -18,7 +18,7 @@ from bootstrap.package import Package
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
 
-SETTLES = {"Delay": 0.02, "MaxAttempts": 1500}
+SETTLES = {"Delay": 0.05, "MaxAttempts": 600}
 """How often to ask whether an update has ended, in seconds: on a local AWS it takes a fifth of one."""
 
 
@@ -46,4 +46,4 @@ def code_sha256(package: Package) -> str:
 def _put(functions: LambdaClient, names: Mapping[str, str], package: Package) -> None:
     name = names[package.function]
     functions.update_function_code(FunctionName=name, ZipFile=package.path.read_bytes())
-    functions.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig=SETTLES)  # type: ignore[arg-type]
+    functions.get_waiter("function_updated").wait(FunctionName=name, WaiterConfig=SETTLES)  # type: ignore[arg-type]

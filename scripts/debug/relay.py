@@ -1,0 +1,158 @@
+"""The port that a debugger attaches to, and the way from there to the worker: it stays while workers come and go."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from bootstrap.errors import BootstrapError
+
+LOOPBACK = "127.0.0.1"
+CHUNK = 65_536
+SILENCE_SECONDS = 5
+INSIDE = """
+import os, socket, sys, threading
+try:
+    worker = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+except OSError:
+    sys.exit("refused")
+os.write(1, b"+")
+def inwards():
+    while data := os.read(0, 65536):
+        worker.sendall(data)
+    os._exit(0)
+threading.Thread(target=inwards, daemon=True).start()
+while data := worker.recv(65536):
+    while data:
+        data = data[os.write(1, data):]
+"""
+"""Runs in the container: its loopback is the worker's. It says + when it is connected, then hands on what comes."""
+
+
+class Door(Protocol):
+    """How a port on the worker's loopback is reached from here."""
+
+    def open(self, port: int) -> socket.socket:
+        """Raises ConnectionRefusedError: nobody listens there."""
+
+
+class ThisMachine:
+    def open(self, port: int) -> socket.socket:
+        return socket.create_connection((LOOPBACK, port))
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """Through `docker exec`: no port has to be published, and it works wherever the engine runs."""
+
+    id: str
+
+    def check(self) -> None:
+        """Raises BootstrapError: this LocalStack runs each function in a container of its own."""
+        done = subprocess.run(self._command("sh", "-c", 'test "$LAMBDA_RUNTIME_EXECUTOR" = process'), check=False)
+        if done.returncode:
+            raise BootstrapError(
+                "This LocalStack runs each function in a container of its own, where no debugger reaches it.",
+                "Type `make down`, then `TARGET=embedded make up`, or take our own image: `make localstack-image`.",
+            )
+
+    def open(self, port: int) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        command = self._command("sh", "-c", 'exec "$LAMBDA_PROCESS_PYTHON" -c "$0" "$1"', INSIDE, str(port))
+        with theirs:
+            ends = theirs.fileno()
+            # In a session of its own: Ctrl-C is for us, who close the line in order.
+            subprocess.Popen(command, stdin=ends, stdout=ends, stderr=subprocess.DEVNULL, start_new_session=True)
+        if ours.recv(1) != b"+":
+            ours.close()
+            raise ConnectionRefusedError(f"port {port} in container {self.id[:12]}")
+        return ours
+
+    def _command(self, *words: str) -> list[str]:
+        return ["docker", "exec", "-i", self.id, *words]
+
+
+def answers(line: socket.socket) -> bool:
+    """debugpy speaks first. When it does not, that is the end of a worker that has just been killed."""
+    line.settimeout(SILENCE_SECONDS)
+    try:
+        return bool(line.recv(1, socket.MSG_PEEK))
+    except OSError:
+        return False
+    finally:
+        line.settimeout(None)
+
+
+class Relay:
+    """Listens from the start; each debugger that comes gets a line of its own to what `dial` returns."""
+
+    def __init__(self, port: int, dial: Callable[[], socket.socket], report: Callable[[str], None]) -> None:
+        self._dial, self._report = dial, report
+        self._lines: set[socket.socket] = set()
+        self._closed = False
+        try:
+            self._server = socket.create_server((LOOPBACK, port))
+        except OSError as error:
+            raise BootstrapError(
+                f"Port {port} is taken ({error.strerror}). Is there another `make debug`, or another debugger?",
+                f"Stop that, or type `make debug DEBUG_PORT={port + 1}`.",
+            ) from error
+        self.port = int(self._server.getsockname()[1])
+
+    def serve(self) -> None:
+        threading.Thread(target=self._accept, name="relay", daemon=True).start()
+
+    def close(self) -> None:
+        """The port closes and every line ends: a worker that is paused goes on."""
+        self._closed = True
+        _shut(self._server)
+        for end in list(self._lines):
+            _shut(end)
+
+    def _accept(self) -> None:
+        with self._server:
+            while not self._closed:
+                try:
+                    client, _ = self._server.accept()
+                except OSError:  # closed
+                    return
+                threading.Thread(target=self._connect, args=(client,), daemon=True).start()
+
+    def _connect(self, client: socket.socket) -> None:
+        with client:
+            try:
+                worker = self._dial()
+            except (BootstrapError, OSError) as error:
+                self._report(f"A debugger came, and no worker was there: {error}")
+                return
+            with worker:
+                self._join(client, worker)
+
+    def _join(self, client: socket.socket, worker: socket.socket) -> None:
+        self._lines |= {client, worker}
+        self._report("A debugger attached.")
+        back = threading.Thread(target=_pump, args=(worker, client), daemon=True)
+        back.start()
+        _pump(client, worker)
+        back.join()
+        self._lines -= {client, worker}
+        self._report("The debugger is gone; what was paused goes on.")
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    """Until one of the two ends; then both do."""
+    with contextlib.suppress(OSError):
+        while data := source.recv(CHUNK):
+            target.sendall(data)
+    _shut(source)
+    _shut(target)
+
+
+def _shut(end: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)

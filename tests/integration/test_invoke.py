@@ -1,0 +1,108 @@
+"""`make invoke`, as a person types it: each sample event on each local AWS, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from bootstrap.package import PACKAGES
+from bootstrap.paths import ROOT
+from scripts.function_names import in_snake_case
+from tests.support.stack import DeployedStack
+from tests.support.waiting import eventually
+
+STRAY = json.loads((ROOT / "events/monitor_dlq.json").read_text())["Records"][0]
+LOST = json.loads((ROOT / "events/process_task.json").read_text())["Records"][0]
+
+
+def make_invoke(stack: DeployedStack, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "LOCAL_DIR": str(stack.folder), **variables}
+    command = [sys.executable, "-m", "scripts.invoke"]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def answer(stack: DeployedStack, function: str) -> Any:
+    """To the function's sample, called by the name with hyphens; what it says is shown beside it."""
+    done = make_invoke(stack, FN=function.replace("_", "-"))
+    assert done.returncode == 0, done.stderr
+    assert f"dev-{function.replace('_', '-')} answered in " in done.stderr
+    assert f'"service":"{function.replace("_", "-")}"' in done.stderr.replace(": ", ":")
+    return json.loads(done.stdout)
+
+
+def body(answered: Any, status: int) -> Any:
+    assert answered["statusCode"] == status
+    return json.loads(answered["body"])
+
+
+def test_submit_accepts_a_task_that_then_completes(stack: DeployedStack) -> None:
+    accepted = body(answer(stack, "submit_task"), 202)
+    assert accepted["message"] == "Task accepted"
+    task = eventually(lambda: stack.tasks.get(accepted["taskId"]), lambda task: task.status == "COMPLETED")
+    assert (task.kind, task.payload) == ("simulated", {"report": "monthly"})
+
+
+def test_query_lists_at_most_as_many_tasks_as_the_event_asks_for(stack: DeployedStack) -> None:
+    submitted = [stack.tasks.submit(payload={}).task_id for _ in range(6)]
+    eventually(lambda: {one["taskId"] for one in listed(stack)} < set(submitted))
+    assert len(listed(stack)) == 5
+
+
+def listed(stack: DeployedStack) -> Any:
+    return body(answer(stack, "query_tasks"), 200)["tasks"]
+
+
+def test_steer_finds_no_task_to_cancel(stack: DeployedStack) -> None:
+    assert body(answer(stack, "steer_tasks"), 404)["error"]["code"] == "no_such_task"
+
+
+def test_process_reports_the_message_of_a_task_that_is_not_there(stack: DeployedStack) -> None:
+    assert answer(stack, "process_task") == {"batchItemFailures": [{"itemIdentifier": LOST["messageId"]}]}
+
+
+def test_monitor_takes_a_body_that_is_not_ours_for_a_stray(stack: DeployedStack) -> None:
+    done = make_invoke(stack, FN="monitor_dlq")
+    assert json.loads(done.stdout) == {"batchItemFailures": []}
+    assert "stray: unreadable" in done.stderr
+    assert STRAY["messageId"] in done.stderr
+
+
+def test_sweep_says_what_it_healed(stack: DeployedStack) -> None:
+    done = make_invoke(stack, FN="sweep_tasks")
+    assert json.loads(done.stdout)["failed"] == 0
+    assert '"trigger":"aws.events"' in done.stderr.replace(": ", ":")
+
+
+def test_each_function_is_tried_here() -> None:
+    tried = {name.removeprefix("test_").split("_")[0] for name in globals() if name.startswith("test_")}
+    assert {in_snake_case(function).split("_")[0] for function in PACKAGES} <= tried
+
+
+def test_a_function_that_fails_is_shown_with_its_error_and_trace(stack: DeployedStack, tmp_path: Path) -> None:
+    event = tmp_path / "event.json"
+    event.write_text('{"no": "records"}')
+    done = make_invoke(stack, EVENT=str(event))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "error: dev-process-task failed: " in done.stderr
+    assert "'Records'" in done.stderr
+    assert "lambdas/process_task/handler.py" in done.stderr
+
+
+def test_an_event_that_is_not_json_is_refused_with_its_place(stack: DeployedStack, tmp_path: Path) -> None:
+    event = tmp_path / "event.json"
+    event.write_text('{"a": 1,\n "b"}')
+    done = make_invoke(stack, EVENT=str(event))
+    assert done.returncode == 1
+    assert "event.json is not JSON: line 2, column 5" in done.stderr
+
+
+def test_when_nothing_runs_it_says_so(local_folder: Path) -> None:
+    environment = {**os.environ, "LOCAL_DIR": str(local_folder)}
+    command = [sys.executable, "-m", "scripts.invoke"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "No local AWS is running" in done.stderr
