@@ -77,7 +77,7 @@ def _deploy(deployment: Deployment, started: float) -> None:
         changed = deployment.deploy_storage()
     with console.step("Upload"):
         packages = deployment.upload_packages()
-    with console.step(f"App ({deployment.app.name})"):
+    with console.step(f"App ({deployment.app.name})"), operate.switches_kept(deployment):
         changed = deployment.deploy_app(packages) or changed
         if mended := deployment.mend_code():
             console.detail(f"{', '.join(mended)} ran other code than that of the last deploy: mended")
@@ -126,7 +126,7 @@ def app(args: argparse.Namespace) -> None:
     """step 3 of up: deploy the app stack"""
     with state.exclusive():
         deployment = _here(args)
-        with console.step(f"App ({deployment.app.name})"):
+        with console.step(f"App ({deployment.app.name})"), operate.switches_kept(deployment):
             deployment.deploy_app(deployment.upload_packages())
             deployment.mend_code()
             deployment.settle_storage()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, TypedDict, cast, get_args
 
 from bootstrap import console
@@ -90,6 +91,26 @@ def is_paused(deployment: Deployment) -> bool:
         "Disabled",
         "Disabling",
     )
+
+
+@contextmanager
+def switches_kept(deployment: Deployment) -> Iterator[None]:
+    """Each event source mapping is on or off afterwards as it was before, whatever is deployed meanwhile.
+
+    LocalStack may say that a mapping is off which an update has just changed, and the sweeper would take the work for
+    paused: the old poller, which ends, writes so after the new one has begun.
+    """
+    mappings, pause_seconds = deployment.client("lambda"), deployment.place.target.pause_seconds
+    before = {} if not deployment.place.target.local else _switches(mappings)
+    yield
+    for mapping_id in sorted(before.keys() & _switches(mappings).keys() if before else ()):
+        while not switch(mappings, mapping_id, before[mapping_id], pause_seconds):
+            time.sleep(pause_seconds)
+
+
+def _switches(mappings: Any) -> dict[str, Settled]:
+    found = mappings.list_event_source_mappings()["EventSourceMappings"]
+    return {one["UUID"]: "Disabled" if one["State"] in ("Disabled", "Disabling") else "Enabled" for one in found}
 
 
 def command(name: str, deployment: Deployment) -> str:

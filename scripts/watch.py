@@ -18,7 +18,7 @@ import watchfiles
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.text import Text
 
-from bootstrap import console, package, settings, state
+from bootstrap import console, operate, package, settings, state
 from bootstrap.deploy import APP_TEMPLATE, STORAGE_TEMPLATE, Deployment
 from bootstrap.errors import BootstrapError
 from bootstrap.paths import ROOT
@@ -69,7 +69,8 @@ def follow(deployment: Deployment, templates: bool) -> str | None:
 
 def _deploy(deployment: Deployment) -> str | None:
     changed = deployment.deploy_storage()
-    changed = deployment.deploy_app(deployment.upload_packages()) or changed
+    with operate.switches_kept(deployment):
+        changed = deployment.deploy_app(deployment.upload_packages()) or changed
     changed = deployment.settle_storage() or changed
     mended = deployment.mend_code()
     return "deployed" if changed or mended else None

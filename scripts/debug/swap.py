@@ -7,17 +7,15 @@ was killed, for instance.
 from __future__ import annotations
 
 import json
-import time
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from bootstrap import bucket, console, operate, package, template
-from bootstrap.deploy import Deployment, client
+from bootstrap.deploy import Deployment
 from bootstrap.errors import BootstrapError
 from bootstrap.package import Package
 from bootstrap.paths import ROOT, cache_dir, local_dir
@@ -64,7 +62,7 @@ class Swap:
         body = json.dumps(self._debugged(template.load(self._written("before.yaml", before.app.body))))
         parameters = {**before.app.parameters, f"{self.function}Package": built.key}
         self._deploy(self.deployment.storage, before.storage.body, before.raised)
-        with self._mappings_kept():
+        with operate.switches_kept(self.deployment):
             self._deploy(self.deployment.app, body, parameters)
 
     def end(self) -> bool:
@@ -73,7 +71,7 @@ class Swap:
             _note().unlink(missing_ok=True)
             return False
         before = self.before()
-        with self._mappings_kept():
+        with operate.switches_kept(self.deployment):
             self._deploy(self.deployment.app, before.app.body, before.app.parameters)
         self._deploy(self.deployment.storage, before.storage.body, before.storage.parameters)
         _note().unlink()
@@ -104,28 +102,13 @@ class Swap:
             storage, app = self._found(self.deployment.storage), self._found(self.deployment.app)
         return Before(storage, app, changes.storage_parameters(storage.parameters, self.function))
 
-    @contextmanager
-    def _mappings_kept(self) -> Iterator[None]:
-        """On or off, as before.
-
-        LocalStack may say that a mapping is off which it has just changed, and the sweeper would take the work for
-        paused: the old poller, which ends, writes so after the new one has begun.
-        """
-        functions, pause = client(self.deployment.place, "lambda"), self.deployment.place.target.pause_seconds
-        found = functions.list_event_source_mappings()["EventSourceMappings"]
-        yield
-        for mapping in found:
-            wanted: Any = "Disabled" if mapping["State"] in ("Disabled", "Disabling") else "Enabled"
-            while not operate.switch(functions, mapping["UUID"], wanted, pause):
-                time.sleep(pause)
-
     def _debugged(self, app: template.Document) -> template.Document:
         order = Order(changes.handler_of(app, self.function), self.port, str(ROOT))
         several = "concurrent_batches" in self.deployment.place.target.capabilities
         return changes.debugged(app, self.function, order, several)
 
     def _found(self, stack: Stack) -> Deployed:
-        formation = client(self.deployment.place, "cloudformation")
+        formation = self.deployment.client("cloudformation")
         body: Any = formation.get_template(StackName=stack.name, TemplateStage="Original")["TemplateBody"]
         return Deployed(body if isinstance(body, str) else json.dumps(body), stack.parameters())
 
@@ -133,13 +116,13 @@ class Swap:
         [plain] = [built for built in self.deployment.packages if built.function == self.function]
         built = debug_package(plain)
         name = self.deployment.storage.outputs()["PackageBucketName"]
-        bucket.upload(client(self.deployment.place, "s3"), name, [built], console.detail)
+        bucket.upload(self.deployment.client("s3"), name, [built], console.detail)
         return built
 
     def _deploy(self, stack: Stack, body: str, parameters: Mapping[str, str]) -> None:
         path = self._written(f"{stack.name}.yaml", body)
         name = self.deployment.storage.outputs().get("PackageBucketName")
-        as_taken = bucket.template(client(self.deployment.place, "s3"), name, path)
+        as_taken = bucket.template(self.deployment.client("s3"), name, path)
         plan = stack.plan(as_taken, parameters, self._tags(stack))
         if plan is not None:
             stack.execute(plan)

@@ -80,6 +80,8 @@ def test_a_deploy_in_the_middle_of_a_run_loses_no_task_and_does_none_twice(own: 
         ledger = eventually(lambda: swept(own, accepted), Ledger.at_rest, seconds=120)
 
     assert (variables()["LOG_LEVEL"], variables()["BATCH_THREADS"]) == ("DEBUG", "5")
+    mapping = own.aws("lambda").get_event_source_mapping(UUID=own.outputs["mapping_id"])
+    assert (mapping["BatchSize"], mapping["State"]) == (5, "Enabled")
     # Tasks of both deployments were on their way: each kept the attempts it was submitted with.
     assert {task.max_attempts for task in ledger.tasks.values()} == {3, 4}
     assert ledger.problems(ledger.dead(own.store)) == []
