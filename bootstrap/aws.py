@@ -10,12 +10,14 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from bootstrap import aws_account, console
-from bootstrap.deploy import PROTECTED_STAGE, Deployment, Wanted, client
+from bootstrap.deploy import HANDED_ON, PROTECTED_STAGE, Deployment, Wanted, client
 from bootstrap.errors import BootstrapError
 from bootstrap.plan import LOST, Plan
 from bootstrap.stack import Stack
 
 DETECTION_SECONDS = 600
+KEPT_IN_PROD = ("TaskTable", "AccountsTable", "DataBucket")
+"""By their DeletionPolicy in storage.yaml."""
 NOT_THERE = ("InternalFailure", "NotImplemented", "InvalidAction", "UnsupportedOperation", "501")
 """How an emulator says that it does not know a call."""
 
@@ -28,12 +30,12 @@ def plan(deployment: Deployment) -> None:
     packages = deployment.package_keys()
     storage = deployment.storage_wanted(raised=True)
     some = _shown(deployment, storage)
-    if "PackageBucketName" in deployment.storage.outputs():
+    if set(HANDED_ON) <= set(deployment.storage.outputs()):
         some = _shown(deployment, deployment.app_wanted(packages)) or some
     else:
         console.say(
             f"Plan for {deployment.app.name}: not to be had yet. It depends on outputs of {storage.stack.name}, which "
-            "does not exist; `make deploy-aws` shows it and asks, once that is deployed."
+            "are not all there yet; `make deploy-aws` shows it and asks, once that is deployed."
         )
     for change in deployment.to_settle():
         console.say(f"Then, with the new app in place, {storage.stack.name} once more:\n  {change}")
@@ -183,10 +185,10 @@ def destroy(deployment: Deployment, with_data: bool, yes: bool, confirmed: str) 
     if with_data:
         console.say(f"Deleting {storage.name}, data included:", "bold red")
         for resource, lost in LOST.items():
-            kept = stage == PROTECTED_STAGE and resource.endswith("Table")
+            kept = stage == PROTECTED_STAGE and resource in KEPT_IN_PROD
             console.say(f"  {resource}: {'kept outside of the stack' if kept else lost.split(';')[0]}", "bold red")
     else:
-        console.say(f"{storage.name} stays, with all data: table, queues, packages, logs, API key.")
+        console.say(f"{storage.name} stays, with all data: tables, queues, files, packages, logs, API key.")
     if not _confirmed(stage, with_data, yes, confirmed):
         console.say("Not confirmed: nothing was changed.")
         return

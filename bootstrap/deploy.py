@@ -14,7 +14,7 @@ from botocore.config import Config
 
 from bootstrap import bucket, code, console, kinds, package, settings
 from bootstrap.errors import BootstrapError
-from bootstrap.kinds import Kind, table_arns
+from bootstrap.kinds import Kind, schedules, table_arns
 from bootstrap.paths import ROOT
 from bootstrap.plan import Change, ParameterChange, Plan, parameter_changes
 from bootstrap.settings import Settings
@@ -29,6 +29,18 @@ PROTECTED_STAGE = "prod"
 HELD_HIGH = ("QueueVisibilitySeconds", "DlqVisibilitySeconds", "MaxReceiveCount")
 """Of these the queue needs the larger value, old or new, for as long as the old app may still run."""
 TRIES = 4
+HANDED_ON = (
+    "TableName",
+    "TableArn",
+    "QueueUrl",
+    "QueueArn",
+    "DlqUrl",
+    "DlqArn",
+    "PackageBucketName",
+    "DataBucketName",
+    "ApiKeyId",
+)
+"""Outputs of storage that are parameters of app."""
 
 Approve = Callable[[str, Plan], bool]
 """Asked before a plan is carried out: stack name and plan."""
@@ -171,10 +183,10 @@ class Deployment:
         return _functions(self.app.outputs())
 
     def app_wanted(self, packages: Mapping[str, str]) -> Wanted:
-        wanted = ("TableName", "TableArn", "QueueUrl", "QueueArn", "DlqUrl", "DlqArn", "PackageBucketName", "ApiKeyId")
         storage = self._storage_outputs()
         effect_tables = table_arns(self.kinds, storage["TableArn"], self.settings.stage)
-        given = {name: storage[name] for name in wanted} | {"EffectTableArns": ",".join(effect_tables)}
+        given = {name: storage[name] for name in HANDED_ON}
+        given |= {"EffectTableArns": ",".join(effect_tables), "Schedules": schedules(self.kinds)}
         parameters = {**self.checked.app, **given, **packages}
         tags = {key: text.format(stage=self.settings.stage) for key, text in self.place.target.stack_tags.items()}
         return Wanted(self.app, APP_TEMPLATE, parameters, tags)
@@ -198,10 +210,15 @@ class Deployment:
         return self.delete_storage() or had_app
 
     def delete_storage(self) -> bool:
-        """Delete the storage stack with what it holds; the bucket is emptied first. False when there was none."""
-        name = self.storage.outputs().get("PackageBucketName")
-        if name:
-            bucket.empty(self.client("s3"), name)
+        """Delete the storage stack with what it holds. False when there was none.
+
+        Its buckets are emptied first: S3 deletes no other. In stage prod the data bucket stays (DeletionPolicy), full.
+        """
+        outputs = self.storage.outputs()
+        kept = self.settings.stage == PROTECTED_STAGE
+        for name in ("PackageBucketName", *(() if kept else ("DataBucketName",))):
+            if name in outputs:
+                bucket.empty(self.client("s3"), outputs[name])
         return self.storage.delete()
 
     def outputs(self, with_key: bool) -> dict[str, Any]:
@@ -226,6 +243,7 @@ class Deployment:
             "api_key_id": storage["ApiKeyId"],
             "api_key": self._api_key(storage["ApiKeyId"]) if with_key else None,
             "table_name": storage["TableName"],
+            "data_bucket": storage.get("DataBucketName"),
             "queue_url": self._reachable(storage["QueueUrl"]),
             "dlq_url": self._reachable(storage["DlqUrl"]),
             "mapping_id": app["ProcessTaskMappingId"],
@@ -285,8 +303,9 @@ class Deployment:
 
     def _storage_outputs(self) -> dict[str, str]:
         outputs = self.storage.outputs()
-        if "PackageBucketName" not in outputs:
-            raise BootstrapError("The storage stack is not deployed.", "Type `python -m bootstrap storage`.")
+        if missing := [name for name in HANDED_ON if name not in outputs]:
+            what = f"is of an older version: it has no {missing[0]}" if outputs else "is not deployed"
+            raise BootstrapError(f"The storage stack {what}.", "Type `python -m bootstrap storage`.")
         return outputs
 
     def _api_key(self, key_id: str) -> str:

@@ -19,6 +19,7 @@ LOST: Mapping[str, str] = {
     "TaskQueue": "its messages; the sweeper sends those of open tasks again",
     "TaskDlq": "its messages; the sweeper records their tasks after 15 minutes, what was foreign is gone",
     "PackageBucket": "the packages of every release so far",
+    "DataBucket": "every file that tasks were to read, and every result they have written",
     "ApiKey": "the value of the key: every client needs the new one",
 }
 LOST_BY_TYPE: Mapping[str, str] = {

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 
 from bootstrap import console, template
 from bootstrap.errors import BootstrapError
-from bootstrap.kinds import Kind, most_attempts, table_arns
+from bootstrap.kinds import Kind, most_attempts, schedules, table_arns
 from bootstrap.package import PACKAGES
 from bootstrap.paths import ROOT
 from bootstrap.rules import data, functions, permissions, queues, watching
@@ -69,7 +69,8 @@ def resolved(
     handed_on = {name: value for name, value in storage.outputs.items() if name in declared}
     effect_tables = table_arns(kinds, TABLE_ARN.format(stage=settings.stage), settings.stage)
     packages = {f"{function}Package": f"{function}/of-this-build.zip" for function in PACKAGES}
-    given = {**settings.app, **handed_on, **packages, "EffectTableArns": ",".join(effect_tables)}
+    of_kinds = {"EffectTableArns": ",".join(effect_tables), "Schedules": schedules(kinds)}
+    given = {**settings.app, **handed_on, **packages, **of_kinds}
     return System(
         storage,
         template.resolve(app_document, "app.yaml", given),

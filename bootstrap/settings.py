@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal
 
 from bootstrap.errors import BootstrapError
@@ -76,6 +77,11 @@ ORIGINS = (
     r"(https?://[a-z0-9.-]+(:[0-9]{1,5})?(,https?://[a-z0-9.-]+(:[0-9]{1,5})?)*)?",
     "origins such as https://app.example.com, joined by commas, or nothing",
 )
+NETWORKS = (
+    r"([0-9a-fA-F.:]+/[0-9]{1,3}(,[0-9a-fA-F.:]+/[0-9]{1,3})*)?",
+    "networks such as 10.1.0.0/16, joined by commas, or nothing",
+)
+LOOPBACK = tuple(map(ip_network, ("127.0.0.0/8", "::1/128", "::ffff:127.0.0.0/104")))
 RETENTIONS = ("1", "3", "5", "7", "14", "30", "60", "90", "120", "150", "180", "365")
 
 SETTINGS = (
@@ -96,6 +102,9 @@ SETTINGS = (
     Setting("Fixed", "app", "choice", "full", ("full", "low"), "low: no dashboard, no alarms, no metrics of our own"),
     Setting("ApiRateLimit", "app", "integer", "1000", (1, 10_000), "requests per second of the API key"),
     Setting("CorsOrigins", "app", "text", "", ORIGINS, "origins whose web pages may call the API; empty: none"),
+    Setting(
+        "WebhookNetworks", "app", "text", "", NETWORKS, "networks, not public, that webhooks may reach; empty: none"
+    ),
     Setting(
         "QueueRetentionSeconds", "storage", "integer", "345600", (60, 1_209_600), "how long the queue keeps a message"
     ),
@@ -133,10 +142,49 @@ def read(variables: Mapping[str, str], overrides: Mapping[str, str] | None = Non
     return Settings(stage, {"Stage": stage, **of["storage"], **_derived(values)}, {"Stage": stage, **of["app"]})
 
 
+def as_deployed(stage: str, parameters: Mapping[str, str], variables: Mapping[str, str]) -> Settings:
+    """Those that the stacks were deployed with (`parameters`, of both), where `variables` say nothing else.
+
+    Raises:
+        BootstrapError: as for `read`.
+    """
+    found = {s.variable: parameters[s.parameter] for s in SETTINGS if s.parameter in parameters}
+    return read({**found, **{name: value for name, value in variables.items() if value}, "STAGE": stage})
+
+
 def placed(settings: Settings, target: Target) -> Settings:
-    """The same, with the parameters that the target decides."""
+    """The same, with the parameters that the target decides.
+
+    Raises:
+        BootstrapError: webhooks could reach the function itself, on a target that is not this machine.
+    """
+    if not target.local:
+        _check_no_loopback(settings.app["WebhookNetworks"])
     storage = {**settings.storage, **target.storage_parameters}
     return replace(settings, storage=storage, app={**settings.app, **target.app_parameters})
+
+
+def _check_no_loopback(networks: str) -> None:
+    for network in _networks(networks):
+        if any(network.version == loopback.version and network.overlaps(loopback) for loopback in LOOPBACK):
+            raise BootstrapError(
+                f"WEBHOOK_NETWORKS is {networks!r}: {network} holds loopback addresses. They are for trying on your "
+                "machine; on AWS they are the function's own.",
+                "Leave that network out, or WEBHOOK_NETWORKS altogether.",
+            )
+
+
+def _networks(text: str) -> list[IPv4Network | IPv6Network]:
+    """
+    Raises:
+        BootstrapError: one looks like a network and is none.
+    """
+    try:
+        return [ip_network(word) for word in text.split(",") if word]
+    except ValueError as error:
+        raise BootstrapError(
+            f"WEBHOOK_NETWORKS is {text!r}: {error}.", "Write networks such as 10.1.0.0/16, joined by commas."
+        ) from error
 
 
 def fitted(settings: Settings, kinds: Sequence[Kind]) -> Settings:
@@ -177,6 +225,7 @@ def _derived(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _check_together(values: Mapping[str, str]) -> None:
+    _networks(values["WebhookNetworks"])
     if int(values["BatchSize"]) > 10 and int(values["BatchWindowSeconds"]) < 1:
         raise BootstrapError(
             f"BATCH_SIZE is {values['BatchSize']}: over 10, AWS asks for a batch window.",

@@ -31,11 +31,15 @@ def runtime_is_supported(system: System) -> Iterator[Finding]:
             yield Finding(function.name, f"{runtime} is deprecated since {RUNTIMES[runtime]}", f"Runtime: {newest}")
 
 
+SET_BY_LAMBDA = frozenset({"AWS_LAMBDA_RUNTIME_API"})
+"""The same page, "Defined runtime environment variables": reserved, no template may set one."""
+
+
 @rule("Lambda: working with environment variables", "lambda/latest/dg/configuration-envvars.html")
 def environment_is_what_is_read(system: System) -> Iterator[Finding]:
     """A function gets exactly the environment variables that its code reads."""
     for function in system.functions.values():
-        given, read = set(function.variables), system.code.variables(function.folder)
+        given, read = set(function.variables), system.code.variables(function.folder) - SET_BY_LAMBDA
         for name in sorted(read - given):
             yield Finding(function.name, f"its code reads {name}, which is not set", f"{name} among its Variables")
         for name in sorted(given - read):

@@ -12,6 +12,7 @@ from botocore.config import Config
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
 # Three attempts of at most 1 + 2 s each, plus backoff, stay well inside a lease and inside API Gateway's 29 s.
@@ -33,6 +34,10 @@ def hasty_dynamodb() -> DynamoDBClient:
 
 def sqs() -> SQSClient:
     return boto3.client("sqs", config=CONFIG)
+
+
+def s3() -> S3Client:
+    return boto3.client("s3", config=CONFIG)
 
 
 def event_source_mappings() -> LambdaClient:

@@ -351,6 +351,7 @@ def test_the_storage_of_prod_goes_only_once_its_protection_is_switched_off_by_ha
     one = deployment("prod", [])
     one.deploy_storage()
     assert one.storage.is_protected()
+    file = a_file(account, one)
 
     said = account.run("destroy-aws", "--data", "delete", "--confirm", "prod", STAGE="prod")
     assert said.code == 1
@@ -369,15 +370,28 @@ def test_the_storage_of_prod_goes_only_once_its_protection_is_switched_off_by_ha
     assert tables <= set(account.client("dynamodb").list_tables()["TableNames"])
     for table in tables:
         account.client("dynamodb").delete_table(TableName=table)
+    assert "DataBucket: kept outside of the stack" in said.out
+    assert account.client("s3").get_object(**file)["Body"].read() == b"kept"
+    account.client("s3").delete_object(**file)
+    account.client("s3").delete_bucket(Bucket=file["Bucket"])
+
+
+def a_file(account: Account, one: Deployment) -> dict[str, str]:
+    """Where it lies in the data bucket."""
+    file = {"Bucket": one.storage.outputs()["DataBucketName"], "Key": "in/kept.csv"}
+    account.client("s3").put_object(**file, Body=b"kept")
+    return file
 
 
 def test_other_stages_are_not_protected(account: Account) -> None:
     one = deployment("free", [])
     one.deploy_storage()
+    file = a_file(account, one)
 
     assert not one.storage.is_protected()
     one.destroy()
     assert "free-tasks" not in account.client("dynamodb").list_tables()["TableNames"]
+    assert file["Bucket"] not in [found["Name"] for found in account.client("s3").list_buckets()["Buckets"]]
 
 
 # Drift. --------------------------------------------------------------------------------------------------------------

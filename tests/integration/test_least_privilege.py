@@ -106,6 +106,8 @@ def everything(stack: DeployedStack) -> None:
     stack.tasks.submit(payload={"simulate": {"failAttempts": [1]}}).wait()
     stack.tasks.submit(payload=LONG).wait()
     assert stack.tasks.submit("every-effect", {}).wait().status == "COMPLETED"
+    stack.aws("s3").put_object(Bucket=stack.outputs["data_bucket"], Key="in/a.csv", Body=b"city\nBern\n")
+    assert stack.tasks.submit("csv-summary", {"key": "in/a.csv", "groupBy": "city"}).wait().status == "COMPLETED"
     assert stack.tasks.cancel(stack.tasks.submit(payload={}, delay_seconds=3600).task_id)
     submit_together_and_look(stack)
     for payload in ({}, LONG):

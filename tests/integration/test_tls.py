@@ -1,4 +1,4 @@
-"""What the storage stack of the AWS target refuses: every call to its queues and its bucket that comes without TLS.
+"""What the storage stack of the AWS target refuses: every call to its queues and its buckets that comes without TLS.
 
 MiniStack evaluates resource policies, and takes the header of a proxy that ended TLS in front of it for TLS.
 """
@@ -76,12 +76,23 @@ def ask(made: Any, outputs: dict[str, str], call: str) -> Any:
             return made.list_objects_v2(Bucket=outputs["PackageBucketName"])
         case "write a package":
             return made.put_object(Bucket=outputs["PackageBucketName"], Key="x", Body=b"x")
+        case "list files":
+            return made.list_objects_v2(Bucket=outputs["DataBucketName"])
+        case "write a file":
+            return made.put_object(Bucket=outputs["DataBucketName"], Key="in/x", Body=b"x")
     raise AssertionError(call)
 
 
 @pytest.mark.parametrize(
     ("service", "call"),
-    [("sqs", "send a task"), ("sqs", "send to the DLQ"), ("s3", "list packages"), ("s3", "write a package")],
+    [
+        ("sqs", "send a task"),
+        ("sqs", "send to the DLQ"),
+        ("s3", "list packages"),
+        ("s3", "write a package"),
+        ("s3", "list files"),
+        ("s3", "write a file"),
+    ],
 )
 def test_a_call_without_tls_is_denied_and_with_tls_it_is_not(
     deployment: Deployment, credentials: dict[str, str], service: str, call: str

@@ -1,6 +1,6 @@
 """What an SDK call needs in a role's policy: IAM actions, each with the last part of the ARN that it is on.
 
-Actions and resources are those of AWS's "Service Authorization Reference", pages of DynamoDB, SQS and Lambda.
+Actions and resources are those of AWS's "Service Authorization Reference", pages of DynamoDB, SQS, S3 and Lambda.
 https://docs.aws.amazon.com/service-authorization/latest/reference/
 """
 
@@ -21,6 +21,7 @@ IN_TRANSACTION = {
 }
 """A transaction has no action of its own: DynamoDB guide, "Transactions: how it works", section on IAM."""
 OF_A_MESSAGE = ("SendMessage", "ChangeMessageVisibility", "DeleteMessage", "ReceiveMessage", "GetQueueAttributes")
+OF_AN_OBJECT = ("GetObject", "PutObject")
 
 
 class UnknownCall(Exception):
@@ -38,6 +39,9 @@ def uses(service: str, operation: str, parameters: Mapping[str, Any]) -> list[Us
             return [(f"dynamodb:{action}", f"table/{on}") for action, on in _on_tables(operation, parameters)]
         case "sqs" if operation.removesuffix("Batch") in OF_A_MESSAGE:
             return [(f"sqs:{operation.removesuffix('Batch')}", parameters["QueueUrl"].rpartition("/")[2])]
+        case "s3" if operation in OF_AN_OBJECT:
+            # Policies here are written for what lies under a prefix, and say so by its first part.
+            return [(f"s3:{operation}", f"{parameters['Bucket']}/{parameters['Key'].partition('/')[0]}/*")]
         case "lambda" if operation == "GetEventSourceMapping":
             return [("lambda:GetEventSourceMapping", f"event-source-mapping:{parameters['UUID']}")]
     raise UnknownCall(f"{service}:{operation}")

@@ -44,7 +44,7 @@ def test_kinds_are_read_without_importing_them_here(folder: Path) -> None:
     (folder / "mail.py").write_text(A_KIND % "attempts=7, timeout_seconds=2.5, tables=('letters', 'stamps')")
     before = set(sys.modules)
     found = {kind.name: kind for kind in kinds.read(DEPENDENCIES)}
-    assert set(found) == {"deposit", "mail", "simulated", "transfer"}
+    assert set(found) == {"csv-summary", "deposit", "mail", "simulated", "transfer", "webhook"}
     assert found["mail"] == a_kind(attempts=7, timeout_seconds=2.5, tables=("letters", "stamps"))
     assert found["simulated"] == a_kind(name="simulated")
     assert not {name for name in set(sys.modules) - before if name.startswith("lambdas.process_task.kinds.mail")}
@@ -56,7 +56,7 @@ def test_what_a_module_prints_is_no_part_of_the_answer(folder: Path) -> None:
 
 
 def test_no_kinds_at_all_are_none(folder: Path) -> None:
-    for module in ("simulated.py", "accounts.py"):
+    for module in ("simulated.py", "accounts.py", "webhook.py", "csv_summary.py"):
         (folder / module).unlink()
     assert kinds.read(DEPENDENCIES) == []
 

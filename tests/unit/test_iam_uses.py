@@ -41,6 +41,8 @@ CALLS: list[tuple[str, str, dict[str, Any], list[Use]]] = [
     ),
     ("sqs", "SendMessage", {"QueueUrl": "http://here/0/q"}, [("sqs:SendMessage", "q")]),
     ("sqs", "SendMessageBatch", {"QueueUrl": "http://here/0/q"}, [("sqs:SendMessage", "q")]),
+    ("s3", "GetObject", {"Bucket": "b", "Key": "in/a/b"}, [("s3:GetObject", "b/in/*")]),
+    ("s3", "PutObject", {"Bucket": "b", "Key": "out/a"}, [("s3:PutObject", "b/out/*")]),
     (
         "lambda",
         "GetEventSourceMapping",

@@ -48,6 +48,7 @@ def test_what_is_replaced_or_removed_is_lost(action: str, replacement: str, verb
         ("TaskQueue", QUEUE, "sends those of open tasks again"),
         ("TaskDlq", QUEUE, "records their tasks"),
         ("PackageBucket", "AWS::S3::Bucket", "packages"),
+        ("DataBucket", "AWS::S3::Bucket", "every file"),
         ("ApiKey", "AWS::ApiGateway::ApiKey", "every client needs the new one"),
         ("SubmitTaskLogs", "AWS::Logs::LogGroup", "every log line"),
     ],

@@ -69,7 +69,7 @@ def test_no_alarm_can_be_left_out(alarm: str, world: World) -> None:
 
 DEPLOYED: Mapping[str, Mapping[str, str]] = {
     "the defaults": {},
-    "those of the tests": FAST,
+    "those of the tests": {**FAST, "WEBHOOK_NETWORKS": "10.1.0.0/16"},  # their own is for this machine alone
     "another stage": {"STAGE": "blue"},
     "the protected stage": {"STAGE": "prod"},
     "without what costs when idle": {"FIXED": "low"},

@@ -9,7 +9,7 @@ import pytest
 from bootstrap import settings
 from bootstrap.errors import BootstrapError
 from bootstrap.settings import MONITOR_TIMEOUT_SECONDS, SETTINGS, Setting
-from bootstrap.targets import AWS, EMBEDDED
+from bootstrap.targets import AWS, EMBEDDED, LOCALSTACK
 from lambdas.common.settings import Environment, SettingError
 from tests.support.templates import template
 
@@ -47,7 +47,8 @@ def test_every_parameter_is_a_setting_a_derived_value_an_output_of_storage_or_a_
     values = settings.read({})
     of_app = OUTPUTS | {f"{name}Package" for name in _functions()} | set(EMBEDDED.app_parameters)
     assert set(TEMPLATES["storage"]["Parameters"]) == set(values.storage) | set(AWS.storage_parameters)
-    assert set(TEMPLATES["app"]["Parameters"]) == set(values.app) | of_app | {"EffectTableArns"}
+    of_kinds = {"EffectTableArns", "Schedules"}
+    assert set(TEMPLATES["app"]["Parameters"]) == set(values.app) | of_app | of_kinds
 
 
 def test_the_stage_has_the_same_default_in_both_templates_and_here() -> None:
@@ -92,6 +93,7 @@ def test_what_is_derived_lies_within_its_parameter_for_the_smallest_and_the_larg
         ("BACKOFF_JITTER", "ProcessTask", "BackoffJitter"),
         ("BATCH_THREADS", "ProcessTask", "BatchSize"),
         ("TASK_RETENTION_DAYS", "ProcessTask", "TaskRetentionDays"),
+        ("WEBHOOK_NETWORKS", "ProcessTask", "WebhookNetworks"),
         ("TASK_RETENTION_DAYS", "MonitorDlq", "TaskRetentionDays"),
         ("TASK_RETENTION_DAYS", "SweepTasks", "TaskRetentionDays"),
         ("RESEND_AFTER_SECONDS", "SweepTasks", "ResendAfterSeconds"),
@@ -152,6 +154,8 @@ BAD = {
     "every origin": ("CORS_ORIGINS", "*", "origins such as https://app.example.com"),
     "an origin with a path": ("CORS_ORIGINS", "https://app.example.com/", "origins such as"),
     "origins joined by a space": ("CORS_ORIGINS", "https://a.example https://b.example", "origins such as"),
+    "an address for a network": ("WEBHOOK_NETWORKS", "10.1.0.1", "networks such as 10.1.0.0/16"),
+    "networks joined by a space": ("WEBHOOK_NETWORKS", "10.1.0.0/16 10.2.0.0/16", "networks such as"),
     "no address": ("ALARM_EMAIL", "ops", "an e-mail address, or nothing"),
     "two addresses": ("ALARM_EMAIL", "a@example.com b@example.com", "an e-mail address, or nothing"),
 }
@@ -187,6 +191,51 @@ def test_a_batch_of_more_than_ten_needs_a_window(size: str, window: str, allowed
 @pytest.mark.parametrize(("work", "timeout", "allowed"), [("7", "10", True), ("7.5", "10", False), ("0", "4", True)])
 def test_work_must_fit_into_the_time_out(work: str, timeout: str, allowed: bool) -> None:
     _allowed({"WORK_SECONDS": work, "PROCESS_TIMEOUT_SECONDS": timeout}, allowed, "WORK_SECONDS is 7.5")
+
+
+@pytest.mark.parametrize(
+    ("networks", "error"),
+    [
+        ("10.1.0.1/16", "10.1.0.1/16 has host bits set"),
+        ("10.1.0.0/33", "does not appear to be an IPv4 or IPv6 network"),
+        ("10.1.0.0/16,1.2/8", "does not appear to be"),
+        ("fd12:::/16", "does not appear to be"),
+    ],
+)
+def test_what_looks_like_a_network_and_is_none_is_named(networks: str, error: str) -> None:
+    with pytest.raises(BootstrapError, match=f"WEBHOOK_NETWORKS is '{networks}': .*{error}"):
+        settings.read({"WEBHOOK_NETWORKS": networks})
+
+
+@pytest.mark.parametrize(
+    ("networks", "anywhere"),
+    [
+        ("", True),
+        ("10.1.0.0/16", True),
+        ("10.0.0.0/8,fd12::/16", True),
+        ("126.0.0.0/8", True),
+        ("128.0.0.0/8", True),
+        ("::2/128", True),
+        ("127.0.0.0/8", False),
+        ("10.0.0.0/8,127.0.0.1/32", False),
+        ("127.255.0.0/16", False),
+        ("0.0.0.0/0", False),
+        ("126.0.0.0/7", False),
+        ("::1/128", False),
+        ("::/0", False),
+        ("::/127", False),
+        ("::ffff:127.0.0.1/128", False),
+    ],
+)
+def test_loopback_is_for_webhooks_on_this_machine_alone(networks: str, anywhere: bool) -> None:
+    chosen = settings.read({"WEBHOOK_NETWORKS": networks})
+    for target in (EMBEDDED, LOCALSTACK):
+        assert settings.placed(chosen, target).app["WebhookNetworks"] == networks
+    if anywhere:
+        assert settings.placed(chosen, AWS).app["WebhookNetworks"] == networks
+    else:
+        with pytest.raises(BootstrapError, match=r"WEBHOOK_NETWORKS is .* holds loopback addresses"):
+            settings.placed(chosen, AWS)
 
 
 def _allowed(variables: dict[str, str], allowed: bool, words: str) -> None:
