@@ -69,7 +69,7 @@ def test_a_wrong_payload_is_refused_before_it_is_a_task(payload: JsonObject) -> 
 NEXT = """Then
   make test-unit TESTS=tests/unit/test_{module}.py
   make watch    # in a second terminal, or `make up` after each change
-  .venv/bin/tasks submit {name} '{{"text": "to be or not"}}' --wait"""
+  .venv/bin/tasks submit --kind {name} '{{"text": "to be or not"}}' --wait"""
 
 
 def files(name: str) -> dict[Path, str]:

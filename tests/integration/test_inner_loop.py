@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -99,14 +100,21 @@ def as_they_were(own: Loop) -> Iterator[None]:
 
 
 def test_a_new_kind_runs_as_soon_as_it_is_written_and_its_test_passes(own: Loop) -> None:
+    printed: list[str] = []
+
     def made() -> None:
         done = own.checkout.python("scripts.new_kind", "shrink-image")
         assert done.returncode == 0, done.stderr
+        printed.extend(done.stdout.splitlines())
 
     said = own.saved(made)
     assert "lambdas/process_task/kinds/shrink_image.py" in said
     assert re.search(r"SubmitTask, ProcessTask  [\d.]+ s after the save", said)
-    assert own.result("shrink-image", {"text": "to be or not"}) == {"words": 4}
+    program, *submit = shlex.split(printed[-1])
+    assert program == ".venv/bin/tasks"
+    where = {"TASKS_URL": own.stack.outputs["api_url"], "TASKS_API_KEY": own.stack.outputs["api_key"]}
+    done = own.checkout.python("scripts.tasks", *submit, **where)
+    assert (done.returncode, '{"words": 4}' in done.stdout) == (0, True), done.stdout + done.stderr
     tested = own.checkout.python("pytest", "tests/unit/test_shrink_image.py")
     assert tested.returncode == 0, tested.stdout
     assert "......" in tested.stdout
