@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from bootstrap import operate
+from bootstrap.deploy import Deployment
 from bootstrap.paths import ROOT
 from client import Task
 from lambdas.process_task.attempt import LEASE_MARGIN_MS
@@ -310,13 +312,13 @@ class Killed(Exception):
 def test_make_debug_killed_before_it_reached_the_function_is_mended_too(
     own: DeployedStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def kill(swap: Swap) -> None:
+    def kill(_: Deployment) -> None:
         raise Killed
 
     monkeypatch.setenv("LOCAL_DIR", str(own.folder))
     before = deployed(own)
     with monkeypatch.context() as patched:
-        patched.setattr(Swap, "_mappings_kept", kill)
+        patched.setattr(operate, "switches_kept", kill)
         with pytest.raises(Killed):
             Swap(running.deployment(), "ProcessTask", free_port()).begin()
     assert deployed(own) != before

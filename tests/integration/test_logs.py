@@ -136,10 +136,11 @@ def test_for_people_each_step_shows_how_long_it_waited(stack: DeployedStack) -> 
 
 
 def test_an_unknown_task_is_named_with_how_long_logs_are_kept(stack: DeployedStack) -> None:
+    nobody = new_id("nobody")
     for variables in ({}, {"FOLLOW": "1"}):
-        done = said(stack, TASK="nobody", **variables)
+        done = said(stack, TASK=nobody, **variables)
         assert (done.returncode, done.stdout) == (1, "")
-        assert "There is no task 'nobody'" in done.stderr
+        assert f"There is no task '{nobody}'" in done.stderr
         assert "Logs are kept for 14 days (LOG_RETENTION_DAYS)" in done.stderr
 
 
