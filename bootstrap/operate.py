@@ -100,17 +100,27 @@ def switches_kept(deployment: Deployment) -> Iterator[None]:
     LocalStack may say that a mapping is off which an update has just changed, and the sweeper would take the work for
     paused: the old poller, which ends, writes so after the new one has begun.
     """
+    if not deployment.place.target.local:
+        yield
+        return
     mappings, pause_seconds = deployment.client("lambda"), deployment.place.target.pause_seconds
-    before = {} if not deployment.place.target.local else _switches(mappings)
+    before = _switches(deployment)
     yield
-    for mapping_id in sorted(before.keys() & _switches(mappings).keys() if before else ()):
+    for mapping_id in sorted(before.keys() & _switches(deployment).keys() if before else ()):
         while not switch(mappings, mapping_id, before[mapping_id], pause_seconds):
             time.sleep(pause_seconds)
 
 
-def _switches(mappings: Any) -> dict[str, Settled]:
-    found = mappings.list_event_source_mappings()["EventSourceMappings"]
-    return {one["UUID"]: "Disabled" if one["State"] in ("Disabled", "Disabling") else "Enabled" for one in found}
+def _switches(deployment: Deployment) -> dict[str, Settled]:
+    """Of the mappings of this deployment only: those of another stage may be on their way out."""
+    ours = set(deployment.function_names().values())
+    pages = deployment.client("lambda").get_paginator("list_event_source_mappings").paginate()
+    return {
+        one["UUID"]: "Disabled" if one["State"] in ("Disabled", "Disabling") else "Enabled"
+        for page in pages
+        for one in page["EventSourceMappings"]
+        if one["FunctionArn"].rpartition(":")[2] in ours
+    }
 
 
 def command(name: str, deployment: Deployment) -> str:

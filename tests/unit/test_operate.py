@@ -108,3 +108,26 @@ def test_a_mapping_that_never_settles_is_given_up_with_the_state_it_was_last_in(
     mappings = Mappings(iter(["Enabled", "Updating", "Disabling", "Disabling"]))
     with pytest.raises(BootstrapError, match=r"still \w+ after 0 s"):
         operate.switch(mappings, "mapping-1", "Disabled", pause_seconds=0)
+
+
+class Shared(Mappings):
+    """Of a Lambda that runs another stage as well, whose mapping is going away."""
+
+    def get_paginator(self, operation: str) -> Shared:
+        assert operation == "list_event_source_mappings"
+        return self
+
+    def paginate(self) -> list[dict[str, Any]]:
+        arn = "arn:aws:lambda:us-east-1:000000000000:function:"
+        other = {"UUID": "mapping-2", "FunctionArn": f"{arn}test-process-task", "State": "Deleting"}
+        ours = {"UUID": "mapping-1", "FunctionArn": f"{arn}dev-process-task", "State": "Enabled"}
+        return [{"EventSourceMappings": [other]}, {"EventSourceMappings": [ours]}]
+
+
+def test_a_deploy_leaves_its_own_mappings_as_they_were_and_looks_at_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    mappings = Shared(iter(["Disabled", "Enabled", "Enabled"]))
+    monkeypatch.setattr(Deployment, "client", lambda _, service: {"lambda": mappings}[service])
+    monkeypatch.setattr(Deployment, "function_names", lambda _: {"ProcessTask": "dev-process-task"})
+    with operate.switches_kept(Deployment(Place(EMBEDDED, "us-east-1", "http://127.0.0.1:4566"), settings.read({}))):
+        assert mappings.looks == 0
+    assert (mappings.asked, list(mappings.states)) == ([(True, 1)], [])
