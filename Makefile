@@ -15,7 +15,7 @@ include .env
 export
 endif
 
-.PHONY: help up watch demo test dashboard logs status down test-unit test-integration load redrive sweep pause resume new-kind model chaos cost destroy outputs check fmt clean walkthrough lock plan-aws deploy-aws drift-aws destroy-aws localstack-image doctor debug invoke
+.PHONY: help up watch demo test dashboard logs status down test-unit test-integration load redrive sweep pause resume new-kind model chaos bench cost destroy outputs check fmt clean walkthrough lock plan-aws deploy-aws drift-aws destroy-aws localstack-image doctor debug invoke
 
 ##@ Every day
 up: $(RUN) ## start a local AWS and deploy to it (TARGET=embedded or localstack)
@@ -67,6 +67,8 @@ model: $(DEV) ## explore every state in large bounds, then drop each term of eac
 	@$(PY) -m tests.mutation
 chaos: $(DEV) ## many tasks while everything breaks, each accounted for (COUNT=2000 SEED= CONCURRENCY=8)
 	@$(PY) -m tests.chaos
+bench: $(DEV) ## this project, the original design and Celery on SQS side by side (RUNS=3 QUICK=1 REPORT=folder)
+	@$(PY) -m tests.benchmarks
 cost: $(RUN) ## what a month on AWS would cost, counted here (TASKS_PER_MONTH=1000000 FAILURE_RATE=0.3 REGION=eu-west-1)
 	@$(PY) -m scripts.cost $(if $(TASKS_PER_MONTH),--tasks-per-month $(TASKS_PER_MONTH)) $(if $(FAILURE_RATE),--failure-rate $(FAILURE_RATE)) $(if $(REGION),--region $(REGION))
 outputs: $(RUN) ## API URL, key, table, queues

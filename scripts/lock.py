@@ -14,6 +14,7 @@ LOCKS: Mapping[str, tuple[str, ...]] = {
     "requirements-lambda.lock": ("3.11", "--group", "lambda"),
     "requirements-embedded.lock": ("3.11", "--group", "embedded"),
     "requirements-security.lock": ("3.11", "--group", "security"),
+    "requirements-bench.lock": ("3.11", "--group", "bench"),
     "docker/localstack/tests.lock": ("3.13", "docker/localstack/tests.in"),
 }
 """File -> least Python, then sources. `requirements-dev` holds the Lambdas' dependencies too, since the unit tests

@@ -63,7 +63,7 @@ def of(report: Report) -> str:
     kept = "Every guarantee was kept" + (" until it was interrupted" if report["interrupted"] else "")
     verdict = kept if not broken else f"{broken} broken guarantees"
     seed = f"seed {report['seed']}, {report['seconds']} s, {report['machine']}"
-    plots = "".join(f"<section><h2>{escape(title)}</h2>{_drawn(draw, report)}</section>" for title, draw in PLOTS)
+    plots = "".join(f"<section><h2>{escape(title)}</h2>{drawn(draw, report)}</section>" for title, draw in PLOTS)
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Chaos: {escape(verdict)}</title><style>{STYLE}</style>
@@ -120,7 +120,8 @@ def _fault_table(report: Report) -> str:
     return f"<table><tr>{head}</tr>{rows}</table>"
 
 
-def _drawn(draw: Plot, report: Report) -> str:
+def drawn(draw: Callable[[Axes, Any], None], report: Any) -> str:
+    """The plot as SVG, to stand in a page."""
     figure = Figure(figsize=(5.2, 3.2), layout="constrained")
     draw(figure.subplots(), report)
     out = io.StringIO()

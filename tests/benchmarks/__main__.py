@@ -1,0 +1,118 @@
+"""`make bench`: every contender, every workload, side by side in one local AWS; a report as JSON and as a page.
+
+RUNS (3) is how often; QUICK=1 only shows that it runs; REPORT=folder is where the report goes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bootstrap import console
+from bootstrap.errors import BootstrapError
+from bootstrap.paths import local_dir
+from scripts.cost import stand
+from scripts.cost.measure import measure as counted
+from scripts.demo import whole
+from tests.benchmarks import coldstart, kills, site
+from tests.benchmarks.contenders import Contender, ceiling
+from tests.benchmarks.measure import Figures, measure
+from tests.benchmarks.report import Report, counts
+from tests.benchmarks.site import Site
+from tests.benchmarks.workloads import FULL, NO_OP, QUICK, Workload
+from tests.conftest import TESTS
+from tests.support.stack import remove_leftovers
+
+WARM = Workload("warm-up", 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    runs: int
+    quick: bool
+    folder: Path
+
+
+def wish(variables: Mapping[str, str]) -> Wish:
+    quick = whole(variables, "QUICK", 0, 0, 1) == 1
+    folder = Path(variables.get("REPORT") or local_dir() / "bench")
+    return Wish(whole(variables, "RUNS", 1 if quick else 3, 1, 99), quick, folder)
+
+
+def turns(contenders: Sequence[Contender], run: int) -> Sequence[Contender]:
+    """Each run begins with another one: what the machine does meanwhile hits all alike."""
+    first = run % len(contenders)
+    return [*contenders[first:], *contenders[:first]]
+
+
+def bench(asked: Wish) -> int:
+    report, started = Report(asked.runs), time.monotonic()
+    loads: Sequence[Workload] = QUICK if asked.quick else FULL
+    console.say(f"Benchmark: {len(loads)} workloads, {asked.runs} runs, {site.PROCESSES} processes each.", "bold")
+    remove_leftovers(TESTS)
+    try:
+        with console.step("Cold starts"):
+            report.cold = coldstart.measure(3 if asked.quick else 15)
+        with site.built() as here:
+            _workloads(here, loads, report)
+            with console.step("Workers killed"):
+                report.tolls = kills.tolls(here, replace(kills.LOAD, tasks=60) if asked.quick else kills.LOAD)
+        if not asked.quick:
+            with console.step("Calls and units of a task"), stand.stack() as (place, outputs):
+                report.counts = counts(counted(place, outputs))
+    except KeyboardInterrupt:
+        console.fail("Interrupted: the report holds what was measured until now.")
+    finally:
+        if report.figures:
+            report.write(asked.folder)
+    _show(report)
+    console.say(f"{time.monotonic() - started:.0f} s. {asked.folder / 'report.json'}, {asked.folder / 'index.html'}")
+    return 0 if len(report.figures) == len(loads) * asked.runs * 5 else 130
+
+
+def _workloads(here: Site, loads: Sequence[Workload], report: Report) -> None:
+    for contender in here.contenders:
+        measure(contender, WARM, 0, here.server)
+    ceiling.tasks_per_second(here.stack, WARM)
+    for run in range(report.runs):
+        for load in loads:
+            for contender in turns(here.contenders, run):
+                report.figures.append(measure(contender, load, run + 1, here.server))
+                console.detail(line(report.figures[-1]))
+        report.ceilings.append(ceiling.tasks_per_second(here.stack, replace(NO_OP, tasks=max(20, loads[0].tasks))))
+        console.detail(f"run {run + 1}  the bare calls: {report.ceilings[-1]:.1f} tasks/s")
+
+
+def line(figures: Figures) -> str:
+    return (
+        f"run {figures.run}  {figures.workload:<22} {figures.contender:<16}{figures.tasks_per_second:8.1f} tasks/s  "
+        f"submit p50 {figures.submit_p50_ms:7.1f} ms  end p50 {figures.done_p50_seconds:6.2f} s"
+        + (f"  {figures.unended} NOT ENDED" if figures.unended else "")
+    )
+
+
+def _show(report: Report) -> None:
+    for target in report.targets():
+        style = "green" if target.reached else "yellow"
+        console.say(f"{target.reached_is:8.2f}  {target.what} ({target.asked})", style)
+    for toll in report.tolls:
+        console.say(
+            f"{toll.kills} workers killed: {toll.contender} lost {toll.lost} of {toll.tasks}, "
+            f"worked twice on {toll.worked_twice}"
+        )
+
+
+def main() -> int:
+    try:
+        return bench(wish(os.environ))
+    except BootstrapError as error:
+        console.fail(error.message, error.hint)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

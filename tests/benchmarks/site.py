@@ -1,0 +1,82 @@
+"""All contenders in one local AWS: deployed, started, and gone afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.benchmarks.contenders import Contender, celery_sqs, original
+from tests.benchmarks.contenders.celery_sqs import CelerySqs
+from tests.benchmarks.contenders.original import OriginalContender
+from tests.benchmarks.contenders.ours import Ours
+from tests.conftest import TESTS
+from tests.support import stack as stacks
+from tests.support.stack import DeployedStack
+
+PROCESSES = 2
+"""Of each contender: one per core, and the least that a mapping of Lambda may be limited to."""
+BACKOFF_SECONDS, TIMEOUT_SECONDS = "1", "5"
+SETTINGS = {
+    "MAX_CONCURRENCY": str(PROCESSES),
+    "API_RATE_LIMIT": "10000",
+    "BACKOFF_BASE_SECONDS": BACKOFF_SECONDS,
+    "PROCESS_TIMEOUT_SECONDS": TIMEOUT_SECONDS,
+    "BATCH_SIZE": "10",
+    "FAILURE_RATE": "0",
+    "WORK_SECONDS": "0",
+    "LOG_LEVEL": "INFO",
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    stack: DeployedStack
+    server: int
+    """Process id of the local AWS."""
+    ours: Ours
+    batched: Ours
+    original: OriginalContender
+    celery: CelerySqs
+    recorded: CelerySqs
+    """Celery with its results kept in DynamoDB, so that a task's state can be asked for, as ours can."""
+
+    @property
+    def contenders(self) -> Sequence[Contender]:
+        return self.ours, self.batched, self.original, self.celery, self.recorded
+
+
+@contextmanager
+def built() -> Iterator[Site]:
+    folder = stacks.new_folder(TESTS, "bench")
+    try:
+        stack = stacks.deploy(folder, "embedded", None, **SETTINGS)
+        server = int(json.loads((folder / "running.json").read_text())["pid"])
+        visibility = visibility_seconds(stack)
+        numbers = {
+            "ProcessTimeoutSeconds": TIMEOUT_SECONDS,
+            "VisibilitySeconds": visibility,
+            "BackoffBaseSeconds": BACKOFF_SECONDS,
+        }
+        with ExitStack() as started:
+            first = started.enter_context(original.deployed(stack, server, numbers))
+            celery = started.enter_context(worker(stack, folder, "Celery"))
+            results = f"dynamodb://test:test@{str(stack.place.endpoint_url).removeprefix('http://')}/celery"
+            recorded = started.enter_context(worker(stack, folder, "Celery, results", BENCH_RESULTS=results))
+            yield Site(stack, server, Ours(stack, server), Ours(stack, server, True), first, celery, recorded)
+    finally:
+        stacks.remove(folder)
+
+
+def worker(stack: DeployedStack, folder: Path, name: str, **more: str) -> AbstractContextManager[CelerySqs]:
+    """A Celery worker with as much patience as our queue has."""
+    settings = {"BENCH_VISIBILITY_SECONDS": visibility_seconds(stack), "BENCH_BACKOFF_SECONDS": BACKOFF_SECONDS}
+    return celery_sqs.started(stack, folder, name, PROCESSES, {**settings, **more})
+
+
+def visibility_seconds(stack: DeployedStack) -> str:
+    name = "VisibilityTimeout"
+    found = stack.aws("sqs").get_queue_attributes(QueueUrl=stack.outputs["queue_url"], AttributeNames=[name])
+    return str(found["Attributes"][name])
