@@ -8,7 +8,8 @@ from html import escape
 from matplotlib.axes import Axes
 
 from tests.benchmarks.contenders import ceiling
-from tests.benchmarks.report import CEILING, Report, Target, machine
+from tests.benchmarks.report import CEILING, Report, Target
+from tests.benchmarks.units import machine
 from tests.benchmarks.workloads import NO_OP
 from tests.chaos.page import AMBER, BLUE, GREEN, GREY, RED, STYLE, VIOLET, drawn
 

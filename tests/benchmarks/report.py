@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +16,7 @@ from tests.benchmarks.contenders import ceiling
 from tests.benchmarks.kills import Toll
 from tests.benchmarks.measure import Figures, ratios
 from tests.benchmarks.site import SETTINGS
+from tests.benchmarks.units import machine
 from tests.benchmarks.workloads import NO_OP, WORK
 
 CEILING = "the bare calls"
@@ -132,11 +131,6 @@ def counts(measured: Measured) -> Mapping[str, Mapping[str, float]]:
     return {
         f"{name}, batches of {batch}": measured.ends[name, batch].good[0].of for name in DESIGNS for batch in BATCHES
     }
-
-
-def machine() -> str:
-    system = platform.freedesktop_os_release()["PRETTY_NAME"]
-    return f"{os.cpu_count()} cores, {system}, Python {platform.python_version()}"
 
 
 def rounded(value: Any) -> Any:

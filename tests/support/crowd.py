@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 from lambdas.common.rows import row_of
-from lambdas.common.task import Task
+from lambdas.common.task import IndexClass, Status, Task
 from tests.support import expressions
 from tests.support.dynamodb import TABLE, FakeDynamoDB, Request, Row, _row
+from tests.support.tasks import NOW, a_task, dead, processing
+
+
+def a_crowd(count: int) -> Iterator[Task]:
+    """Of ten, six have completed, one was cancelled, one is dead, one at work and one parked: all in good order."""
+    for number in range(count):
+        place: dict[str, Any] = {"task_id": f"task-{number}", "created_at": NOW + number, "updated_at": NOW + number}
+        match number % 10:
+            case 0:
+                yield processing(**place, lease_until=NOW + 10**9)
+            case 1:
+                yield a_task(**place, index_class=IndexClass.PARKED, next_attempt_at=NOW + 10**9)
+            case 2:
+                yield dead(**place, index_class=IndexClass.RECORDED)
+            case 3:
+                yield a_task(**place, status=Status.CANCELLED, index_class=IndexClass.CANCELLED)
+            case _:
+                yield a_task(**place, status=Status.COMPLETED, index_class=IndexClass.COMPLETED)
 
 
 class Crowd(FakeDynamoDB):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -12,35 +12,18 @@ from lambdas.common.dead_letters import Recorder
 from lambdas.common.minute_table import MinuteTable
 from lambdas.common.queue import Depth
 from lambdas.common.rows import DeadLetter
-from lambdas.common.task import SHARDS, IndexClass, Status, Task
+from lambdas.common.task import SHARDS, Status, Task
 from lambdas.query_tasks import dead_letters, tasks
 from lambdas.query_tasks.listing import MAX_EXAMINED
 from lambdas.query_tasks.stats import COUNTED, MOST, Sources, stats
 from lambdas.sweep_tasks.sweep import PAGE_SIZE, PAGES_PER_SHARD, Sweeper
-from tests.support.crowd import Crowd
+from tests.support.crowd import Crowd, a_crowd
 from tests.support.dynamodb import TABLE, task_store
 from tests.support.queue import FakeQueue
-from tests.support.tasks import NOW, SECOND, Clock, Tokens, a_task, dead, processing
+from tests.support.tasks import NOW, SECOND, Clock, Tokens, processing
 from tests.support.templates import template
 
 FEW, SOME, MANY = 1_000, 10_000, 100_000
-
-
-def a_crowd(count: int) -> Iterator[Task]:
-    """Of ten, six have completed, one was cancelled, one is dead, one at work and one parked: all in good order."""
-    for number in range(count):
-        place: dict[str, Any] = {"task_id": f"task-{number}", "created_at": NOW + number, "updated_at": NOW + number}
-        match number % 10:
-            case 0:
-                yield processing(**place, lease_until=NOW + 10**9)
-            case 1:
-                yield a_task(**place, index_class=IndexClass.PARKED, next_attempt_at=NOW + 10**9)
-            case 2:
-                yield dead(**place, index_class=IndexClass.RECORDED)
-            case 3:
-                yield a_task(**place, status=Status.CANCELLED, index_class=IndexClass.CANCELLED)
-            case _:
-                yield a_task(**place, status=Status.COMPLETED, index_class=IndexClass.COMPLETED)
 
 
 @pytest.fixture(scope="module")
