@@ -1,4 +1,10 @@
-"""Lambda packages: the same bytes for the same input, named by the hash of their content."""
+"""Lambda packages: the same bytes for the same input and Python, named by the hash of their content.
+
+They hold bytecode beside the sources. Where a function runs, its package is read-only: Python would compile all of it
+again at each cold start, for a third of its CPU. Bytecode is the same on every architecture; a Python of another
+version than the one that built the package does not look at it and takes the sources. So a package for AWS is best
+built by the Python of the template's `Runtime`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +18,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import source_from_cache
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +34,12 @@ FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 FILE_MODE = 0o644
 UNZIPPED_BYTES = 250 * 1024 * 1024
 """Largest function (Lambda guide, "Lambda quotas"). Its limit of 50 MB for the zip is for uploads without S3."""
-LEFT_OUT = ("*.dist-info", "__pycache__", "*.pyc", "bin")
+LEFT_OUT = ("*.dist-info", "bin")
+"""Of the dependencies."""
+MADE_BY_PYTHON = ("__pycache__", "*.pyc")
+"""Beside our own sources, by whoever ran them here."""
+BYTECODE = ("-I", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash")
+"""In a process that loads nothing else, and with no time of a file in it: the same sources make the same bytes."""
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {
     "SubmitTask": ("lambdas/submit_task", "lambdas/process_task/kinds"),
@@ -56,26 +68,28 @@ def build_all() -> list[Package]:
     """
     with locks.in_turn(cache_dir() / "packages.lock"):
         folder = install_dependencies()
-        dependencies, packed = _read(dict(_tree(folder))), folder.with_name(f"{folder.name}.zip")
+        dependencies, packed = _read(dict(_tree(folder, LEFT_OUT))), folder.with_name(f"{folder.name}.zip")
         if not packed.exists():
             _written(packed, lambda path: write_zip(path, dependencies))
+        own = {function: _read(_sources(folders)) | _made(folders) for function, folders in PACKAGES.items()}
+        bytecode = _bytecode({name: text for content in own.values() for name, text in content.items()})
         return [
-            _build(function, dependencies, packed, _read(_sources(folders)) | _made(folders))
-            for function, folders in PACKAGES.items()
+            _build(function, dependencies, packed, content | _of(content, bytecode))
+            for function, content in own.items()
         ]
 
 
 def install_dependencies() -> Path:
-    """The locked dependencies of the functions, unpacked once per lock file.
+    """The locked dependencies of the functions, unpacked once per lock file and Python.
 
     Raises:
         BootstrapError: pip failed.
     """
     lock_hash = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16]
-    folder = cache_dir() / "lambda-dependencies" / lock_hash
+    folder = cache_dir() / "lambda-dependencies" / f"{lock_hash}-{sys.implementation.cache_tag}"
     if folder.exists():
         return folder
-    unfinished = folder.with_name(f"{lock_hash}.unfinished")
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     command += ["--no-deps", "--only-binary=:all:", "--require-hashes", "--target", str(unfinished), "-r", str(LOCK)]
@@ -85,8 +99,38 @@ def install_dependencies() -> Path:
             f"The functions' dependencies could not be installed:\n{done.stderr.strip()[-1000:]}",
             "Is a package index reachable? Then run the same command again.",
         )
+    _compile(unfinished)
     unfinished.rename(folder)
     return folder
+
+
+def _compile(folder: Path) -> None:
+    subprocess.run([sys.executable, *BYTECODE, "-s", str(folder), str(folder)], check=True)
+
+
+def _bytecode(sources: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Of all our sources, compiled once for each state of them.
+
+    Raises:
+        BootstrapError: a source is no Python.
+    """
+    folder = cache_dir() / "bytecode" / f"{content_hash(sources)}-{sys.implementation.cache_tag}"
+    if not folder.exists():
+        for name, text in sources.items():
+            check_syntax(name, text)
+        unfinished = folder.with_name(f"{folder.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        for name, text in sources.items():
+            path = unfinished / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text)
+        _compile(unfinished)
+        unfinished.rename(folder)
+    return _read({name: path for name, path in _tree(folder, ()) if name.endswith(".pyc")})
+
+
+def _of(sources: Mapping[str, bytes], bytecode: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {name: code for name, code in bytecode.items() if source_from_cache(name) in sources}
 
 
 def _sources(folders: tuple[str, ...]) -> dict[str, Path]:
@@ -96,14 +140,14 @@ def _sources(folders: tuple[str, ...]) -> dict[str, Path]:
         for parent in Path(folder).parents:
             if parent.parts:
                 files[f"{parent}/__init__.py"] = ROOT / parent / "__init__.py"
-        files |= {f"{folder}/{name}": path for name, path in _tree(ROOT / folder)}
+        files |= {f"{folder}/{name}": path for name, path in _tree(ROOT / folder, MADE_BY_PYTHON)}
     return files
 
 
-def _tree(folder: Path) -> Iterator[tuple[str, Path]]:
+def _tree(folder: Path, left_out: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
-        if path.is_file() and not any(part.match(mask) for part in map(Path, name.parts) for mask in LEFT_OUT):
+        if path.is_file() and not any(part.match(mask) for part in map(Path, name.parts) for mask in left_out):
             yield name.as_posix(), path
 
 
@@ -127,8 +171,6 @@ def _build(function: str, dependencies: Mapping[str, bytes], packed: Path, own: 
     digest = content_hash(content)
     path = cache_dir() / "packages" / f"{function}-{digest}.zip"
     if not path.exists():
-        for name, text in own.items():
-            check_syntax(name, text)
         path.parent.mkdir(parents=True, exist_ok=True)
         _written(path, lambda unfinished: _append(packed, unfinished, own))
     return Package(function, path, f"{function}/{digest}.zip")

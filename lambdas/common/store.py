@@ -16,7 +16,7 @@ from lambdas.common.retry import PermanentError
 from lambdas.common.rows import DeadLetter
 from lambdas.common.task import IndexClass, Message, Task
 from lambdas.common.transitions import Value, Write
-from lambdas.common.wire import conjunction, from_wire, names_in, to_wire, update_expression, values_in
+from lambdas.common.wire import conjunction, from_wire, names_in, of_effect, to_wire, update_expression, values_in
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -269,11 +269,11 @@ class TaskStore:
     def _action(self, effect: Effect) -> Any:
         request: dict[str, Any] = {
             "TableName": f"{self._effects_prefix}{effect.table}",
-            "Item" if effect.action == "Put" else "Key": to_wire(effect.item),
+            "Item" if effect.action == "Put" else "Key": of_effect(effect.item),
             "UpdateExpression": effect.expression,
             "ConditionExpression": effect.condition,
             "ExpressionAttributeNames": effect.names,
-            "ExpressionAttributeValues": to_wire(effect.values),
+            "ExpressionAttributeValues": of_effect(effect.values),
         }
         return {effect.action: {name: value for name, value in request.items() if value}}
 

@@ -16,7 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-import boto3
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from lambdas.common import aws
@@ -163,9 +162,7 @@ def hooked(variables: Mapping[str, str]) -> Callable[[Any, Any], Any]:
     here = chaos()
     skew, now = here.begin(), aws.now_ms
     aws.now_ms = lambda: now() + skew
-    boto3.setup_default_session()
-    assert boto3.DEFAULT_SESSION is not None
-    events: Emitter = boto3.DEFAULT_SESSION.events
+    events: Emitter = aws.session().get_component("event_emitter")
     events.register("before-send", here.strike)
     module, _, name = json.loads(variables["CHAOS"])["handler"].rpartition(".")
     real = getattr(importlib.import_module(module), name)

@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
-
 from lambdas.common import aws
 from tests.support.fault_hook import install, ledger_of
 
@@ -35,9 +33,7 @@ class WrongClock:
 def hooked(variables: Mapping[str, str]) -> Handler:
     """The real handler, imported after its future clients are hooked and its clock is set wrong."""
     order = json.loads(variables["FAULTS"])
-    boto3.setup_default_session()
-    assert boto3.DEFAULT_SESSION is not None
-    install(boto3.DEFAULT_SESSION.events, ledger_of(order, variables))
+    install(aws.session().get_component("event_emitter"), ledger_of(order, variables))
     skew = int(variables.get("CLOCK_SKEW_SECONDS", "0"))
     aws.now_ms = clock = WrongClock(aws.now_ms, skew)
     module, _, name = order["handler"].rpartition(".")

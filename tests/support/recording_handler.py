@@ -12,8 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import boto3
-
+from lambdas.common import aws
 from tests.support.iam_uses import uses
 
 KEPT = "uses"
@@ -43,10 +42,9 @@ def hooked(variables: Mapping[str, str]) -> Callable[[Any, Any], Any]:
     """The real handler, imported after its future clients are hooked."""
     order = json.loads(variables["RECORDING"])
     recorder = Recorder(order["function"], order["file"])
-    boto3.setup_default_session()
-    assert boto3.DEFAULT_SESSION is not None
-    boto3.DEFAULT_SESSION.events.register("before-parameter-build", recorder.before)
-    boto3.DEFAULT_SESSION.events.register("after-call", recorder.after)
+    events = aws.session().get_component("event_emitter")
+    events.register("before-parameter-build", recorder.before)
+    events.register("after-call", recorder.after)
     module, _, name = order["handler"].rpartition(".")
     real: Callable[[Any, Any], Any] = getattr(importlib.import_module(module), name)
     return real

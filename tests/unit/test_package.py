@@ -1,4 +1,4 @@
-"""Lambda packages: the same bytes for the same content, whoever builds them and when."""
+"""Lambda packages: the same bytes for the same content and Python, whoever builds them and when."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.util import MAGIC_NUMBER, cache_from_source, source_from_cache, source_hash
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ BUILD = (
     "import json; from bootstrap import package; "
     "print(json.dumps({p.function: [p.key, str(p.path)] for p in package.build_all()}))"
 )
+
+UNCHECKED = (0b01).to_bytes(4, "little")
 
 Built = dict[str, tuple[str, Path]]
 
@@ -100,15 +103,37 @@ def test_a_package_holds_its_own_code_the_shared_code_and_the_dependencies(funct
 
 
 @pytest.mark.parametrize("function", sorted(package.PACKAGES))
-def test_a_package_holds_no_metadata_no_compiled_code_no_sdk_and_no_other_handler(function: str, built: Built) -> None:
+def test_a_package_holds_no_metadata_no_machine_code_no_sdk_and_no_other_handler(function: str, built: Built) -> None:
     names = _names(built, function)
     parts = {part for name in names for part in name.split("/")}
-    assert not {part for part in parts if part.endswith((".dist-info", ".pyc", ".so"))}
-    assert not parts & {"__pycache__", "bin", "boto3", "botocore", "bootstrap", "tests"}
+    assert not {part for part in parts if part.endswith((".dist-info", ".so"))}
+    assert not parts & {"bin", "boto3", "botocore", "bootstrap", "tests"}
     own = package.PACKAGES[function][0]
     assert {name for name in names if name.endswith("/handler.py") and name.startswith("lambdas/")} == {
         f"{own}/handler.py"
     }
+
+
+@pytest.mark.parametrize("function", sorted(package.PACKAGES))
+def test_each_source_has_its_bytecode_beside_it_that_is_taken_whatever_the_time_of_the_file(
+    function: str, built: Built
+) -> None:
+    with zipfile.ZipFile(built[function][1]) as archive:
+        names = archive.namelist()
+        compiled = {source_from_cache(name): archive.read(name) for name in names if name.endswith(".pyc")}
+        sources = {name: archive.read(name) for name in names if name.endswith(".py")}
+    assert set(compiled) == set(sources)
+    for name, code in compiled.items():
+        # PEP 552: magic number of this Python, "by hash, unchecked", hash of the source.
+        assert code[:16] == MAGIC_NUMBER + UNCHECKED + source_hash(sources[name]), name
+
+
+def test_bytecode_depends_on_the_sources_alone() -> None:
+    """Each run has another folder and another seed for hashes, and sets of texts are what a seed would show in."""
+    sources = {"a/b.py": b"def among(x: str) -> bool:\n    return x in {'one', 'two', 'three', 'four', 'five'}\n"}
+    made = package._bytecode(sources)
+    assert set(made) == {cache_from_source("a/b.py")}
+    assert all(package._bytecode(sources) == made for _ in range(3))
 
 
 @pytest.mark.parametrize("function", sorted(package.PACKAGES))
