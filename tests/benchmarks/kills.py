@@ -49,12 +49,14 @@ class Suspect:
     worked: Callable[[], Counter[str]]
 
 
-def tolls(here: Site, load: Workload = LOAD) -> list[Toll]:
-    """One contender after the other; Celery also with `task_reject_on_worker_lost`: it hands back what was killed."""
+def tolls(here: Site, load: Workload = LOAD, more: bool = True) -> list[Toll]:
+    """One contender after the other; with `more` Celery also told to hand back what was killed."""
     found = []
     with journaled(here) as journal:
         found += [_toll(each, load) for each in _functions(here, journal)]
     found.append(_toll(Suspect(here.celery, here.celery.pool, here.celery.worked), load))
+    if not more:
+        return found
     with site.worker(here.stack, here.stack.folder, "Celery, rejecting", BENCH_REJECT_LOST="1") as rejecting:
         found.append(_toll(Suspect(rejecting, rejecting.pool, rejecting.worked), load))
     return found

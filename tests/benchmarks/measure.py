@@ -29,6 +29,8 @@ class Figures:
     submit_p50_ms: float
     submit_p95_ms: float
     submit_p99_ms: float
+    accepted_per_second: float
+    """From the begin of the first request to the last answer."""
     tasks_per_second: float
     """From the first submit to the last end."""
     done_p50_seconds: float
@@ -51,7 +53,8 @@ def measure(contender: Contender, load: Workload, run: int, server: int) -> Figu
     begun = {task_id: submits.begun(number) for number, task_id in enumerate(submits.task_ids)}
     done = [ends[task_id] - begun[task_id] for task_id in ends]
     assert ends, f"{contender.name}: no task of {load.tasks} has ended"
-    seconds = max(ends.values()) - min(begun.values())
+    first = min(begun.values())
+    answered = max(request.begun + request.seconds for request in submits.requests)
     return Figures(
         contender.name,
         load.name,
@@ -61,7 +64,8 @@ def measure(contender: Contender, load: Workload, run: int, server: int) -> Figu
         percentile(requests, 0.5),
         percentile(requests, 0.95),
         percentile(requests, 0.99),
-        len(ends) / seconds,
+        load.tasks / (answered - first),
+        len(ends) / (max(ends.values()) - first),
         percentile(done, 0.5),
         percentile(done, 0.95),
         _spent(before, after) * 1000 / load.tasks,

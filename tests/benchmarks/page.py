@@ -16,6 +16,7 @@ from tests.chaos.page import AMBER, BLUE, GREEN, GREY, RED, STYLE, VIOLET, drawn
 COLOURS = {"ours": BLUE, "ours, batch": VIOLET, "original": AMBER, "Celery": GREEN, "Celery, results": "#0d9488"}
 COLUMNS: Sequence[tuple[str, str, str]] = (
     ("tasks/s", "tasks_per_second", "{:,.1f}"),
+    ("accepted/s", "accepted_per_second", "{:,.1f}"),
     ("submit p50, ms", "submit_p50_ms", "{:,.1f}"),
     ("p95", "submit_p95_ms", "{:,.1f}"),
     ("p99", "submit_p99_ms", "{:,.1f}"),
@@ -134,6 +135,7 @@ def _killed(axes: Axes, report: Report) -> None:
 
 PLOTS: Sequence[tuple[str, Callable[[Axes, Report], None]]] = (
     ("1,000 tasks without work, tasks/s", _bars(NO_OP.name, "tasks_per_second", "tasks per second", True)),
+    ("1,000 tasks accepted", _bars(NO_OP.name, "accepted_per_second", "tasks accepted per second")),
     ("Tasks of one second, tasks/s", _bars("1 s of work", "tasks_per_second", "tasks per second")),
     ("CPU of functions or workers", _bars(NO_OP.name, "worker_cpu_ms", "ms per task")),
     ("From submit to end", _bars("no-op, 1 client", "done_p50_seconds", "seconds, p50, one client")),
