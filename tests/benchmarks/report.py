@@ -97,11 +97,12 @@ class Report:
         }
 
     def write(self, folder: Path) -> None:
-        from tests.benchmarks import page  # matplotlib takes a moment to load
+        from tests.benchmarks import page, tables  # matplotlib takes a moment to load
 
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "report.json").write_text(json.dumps(rounded(self.document()), indent=1) + "\n")
         (folder / "index.html").write_text(page.of(self))
+        tables.write(folder)
 
     def _of_ceiling(self, contender: str) -> float | None:
         found = self.series(contender, NO_OP.name, "tasks_per_second")

@@ -16,6 +16,8 @@ from tests.conftest import TESTS
 from tests.support import stack as stacks
 from tests.support.stack import DeployedStack
 
+EMULATORS_KEY = ":".join(["test"] * 2)
+"""User and password of a local AWS, for an address."""
 PROCESSES = 2
 """Of each contender: one per core, and the least that a mapping of Lambda may be limited to."""
 BACKOFF_SECONDS, TIMEOUT_SECONDS = "1", "5"
@@ -63,7 +65,7 @@ def built() -> Iterator[Site]:
         with ExitStack() as started:
             first = started.enter_context(original.deployed(stack, server, numbers))
             celery = started.enter_context(worker(stack, folder, "Celery"))
-            results = f"dynamodb://test:test@{str(stack.place.endpoint_url).removeprefix('http://')}/celery"
+            results = f"dynamodb://{EMULATORS_KEY}@{str(stack.place.endpoint_url).removeprefix('http://')}/celery"
             recorded = started.enter_context(worker(stack, folder, "Celery, results", BENCH_RESULTS=results))
             yield Site(stack, server, Ours(stack, server), Ours(stack, server, True), first, celery, recorded)
     finally:

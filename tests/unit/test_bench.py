@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from bootstrap.errors import BootstrapError
+from bootstrap.paths import ROOT
 from bootstrap.template import load
-from tests.benchmarks import page
+from tests.benchmarks import page, tables
 from tests.benchmarks.__main__ import turns, wish
 from tests.benchmarks.contenders import Contender, Request, Submits, original
 from tests.benchmarks.kills import Toll
@@ -135,6 +136,15 @@ def test_the_report_is_json_and_a_page_that_loads_nothing(tmp_path: Path) -> Non
     assert "<svg" in shown
     assert "src=" not in shown
     assert "<link" not in shown
+
+
+def test_the_figures_of_the_docs_are_those_of_the_committed_report() -> None:
+    folder = ROOT / "docs" / "benchmarks"
+    document = json.loads((folder / "report.json").read_text())
+    assert (folder / "figures.md").read_text() == tables.of(document)
+    told = (ROOT / "docs" / "benchmarks.md").read_text()
+    for target in document["targets"]:
+        assert f"| {target['what']} | {target['reached_is']:,.2f} |" in told
 
 
 def test_an_interrupted_report_is_whole_as_far_as_it_goes(tmp_path: Path) -> None:
