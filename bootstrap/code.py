@@ -46,4 +46,5 @@ def code_sha256(package: Package) -> str:
 def _put(functions: LambdaClient, names: Mapping[str, str], package: Package) -> None:
     name = names[package.function]
     functions.update_function_code(FunctionName=name, ZipFile=package.path.read_bytes())
-    functions.get_waiter("function_updated").wait(FunctionName=name, WaiterConfig=SETTLES)  # type: ignore[arg-type]
+    settled = functions.get_waiter("function_updated")
+    settled.wait(FunctionName=name, WaiterConfig=SETTLES)  # type: ignore[arg-type]  # the stubs know whole seconds only

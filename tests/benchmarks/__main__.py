@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from bootstrap import console
 from bootstrap.errors import BootstrapError
@@ -19,7 +20,7 @@ from scripts.cost import stand
 from scripts.cost.measure import measure as counted
 from scripts.demo import whole
 from tests.benchmarks import coldstart, kills, site
-from tests.benchmarks.contenders import Contender, ceiling
+from tests.benchmarks.contenders import ceiling
 from tests.benchmarks.measure import Figures, measure
 from tests.benchmarks.report import Report, counts
 from tests.benchmarks.site import Site
@@ -28,6 +29,7 @@ from tests.conftest import TESTS
 from tests.support.stack import remove_leftovers
 
 WARM = Workload("warm-up", 100)
+Each = TypeVar("Each")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ def wish(variables: Mapping[str, str]) -> Wish:
     return Wish(whole(variables, "RUNS", 1 if quick else 3, 1, 99), quick, folder)
 
 
-def turns(contenders: Sequence[Contender], run: int) -> Sequence[Contender]:
+def turns(contenders: Sequence[Each], run: int) -> Sequence[Each]:
     """Each run begins with another one: what the machine does meanwhile hits all alike."""
     first = run % len(contenders)
     return [*contenders[first:], *contenders[:first]]

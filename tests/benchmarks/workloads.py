@@ -32,10 +32,6 @@ class Workload:
         drawn = [chance.random() < self.failure_rate for _ in range(ATTEMPTS)]
         return [attempt for attempt, fails in enumerate(drawn, 1) if fails]
 
-    def deaths(self) -> int:
-        """How many fail in every attempt."""
-        return sum(len(self.failing(number)) == ATTEMPTS for number in range(self.tasks))
-
 
 NO_OP = Workload("no-op, 1,000", 1000)
 WORK = Workload("1 s of work", 60, work_seconds=1)

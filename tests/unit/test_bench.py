@@ -16,7 +16,7 @@ from bootstrap.paths import ROOT
 from bootstrap.template import load
 from tests.benchmarks import page, tables
 from tests.benchmarks.__main__ import turns, wish
-from tests.benchmarks.contenders import Contender, Request, Submits, original
+from tests.benchmarks.contenders import Request, Submits, original
 from tests.benchmarks.kills import Toll
 from tests.benchmarks.measure import Figures, ratios
 from tests.benchmarks.report import Report, Target, rounded
@@ -56,8 +56,9 @@ def test_a_task_fails_in_the_same_attempts_whoever_works_on_it() -> None:
     assert NO_OP.payload(7) == {"text": "x" * 100, "simulate": {"workSeconds": 0, "failAttempts": []}}
 
 
-def test_a_failing_workload_has_deaths_and_the_others_have_none() -> None:
-    assert {load.name for load in FULL if load.deaths()} == {"30 % of attempts fail"}
+def test_only_the_failing_workload_has_tasks_that_die() -> None:
+    dying = {load.name for load in FULL for number in range(load.tasks) if len(load.failing(number)) == ATTEMPTS}
+    assert dying == {"30 % of attempts fail"}
 
 
 def test_the_quick_run_keeps_the_workloads_that_the_targets_are_about() -> None:
@@ -66,12 +67,7 @@ def test_the_quick_run_keeps_the_workloads_that_the_targets_are_about() -> None:
 
 
 def test_each_contender_takes_its_turn_at_the_begin() -> None:
-    class Named:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-    contenders: list[Contender] = [Named("a"), Named("b"), Named("c")]  # type: ignore[list-item]
-    assert ["".join(each.name for each in turns(contenders, run)) for run in range(4)] == ["abc", "bca", "cab", "abc"]
+    assert ["".join(turns("abc", run)) for run in range(4)] == ["abc", "bca", "cab", "abc"]
 
 
 def test_the_original_has_as_many_processes_as_the_others() -> None:
