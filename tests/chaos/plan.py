@@ -33,6 +33,8 @@ up, and ends as a stale worker. `frozen`: SIGSTOP, so that only the function's t
 
 MESSAGE: Mapping[str, float] = {"lost": 1, "receive-burnt": 2, "copied": 2}
 """Of a message that the run itself takes from the queue: deleted; kept until it comes back; sent once more."""
+LATER_MESSAGE: Mapping[str, float] = {fault: weight for fault, weight in MESSAGE.items() if fault != "lost"}
+"""Of a task's messages after the first: each loss makes the sweeper wait four times longer, and a run must end."""
 
 CLIENT: Mapping[str, float] = {"duplicate": 4, "stray-in-dlq": 2, "cancelled": 2, "garbage": 1}
 """What somebody else does to a task right after it was accepted: a second message for it, one in the dead-letter queue,
@@ -81,6 +83,8 @@ class Plan:
     def fault(self, task: int, operation: str, nth: int) -> str | None:
         """What happens to the `nth` call (from 1) of one operation about one task."""
         weights, chance = CHANCES[operation]
+        if operation == "message" and nth > 1:
+            weights = LATER_MESSAGE
         each = operation in EACH_CALL
         draw = self._draw(task, operation, nth if each else 0)
         if draw.random() >= chance * self.intensity:

@@ -39,6 +39,7 @@ PROFILE = {
     "API_RATE_LIMIT": "10000",
 }
 """Short time-outs, so that what production heals in minutes is healed in seconds. All rules between them still hold."""
+RESEND_AFTER_MS = int(PROFILE["RESEND_AFTER_SECONDS"]) * 1000
 QUEUE_VISIBILITY_SECONDS = 13
 """A lease lasts at most 6 + 5 s."""
 DLQ_VISIBILITY_SECONDS = 10
@@ -54,7 +55,7 @@ TAKE_SECONDS = 0.25
 """Between two messages that the run takes from the queue itself."""
 LOOK_SECONDS = 1.0
 STUCK_SECONDS = 150
-"""Without any change: what has not ended by then is stuck."""
+"""Without any change, and after the sweeper's time to send again: what has not ended by then is stuck."""
 FUNCTIONS = ("SubmitTask", "ProcessTask", "MonitorDlq", "SweepTasks", "SteerTasks")
 
 
@@ -256,9 +257,9 @@ class Run:
             self.tell(look)
             if counts != last:
                 changed, last = time.monotonic(), counts
-            if all_submitted and self._is_over():
-                return
-            if time.monotonic() - changed > STUCK_SECONDS:
+            since_resend = time.time() - verdict.resent_by(self._seen.values(), RESEND_AFTER_MS) / 1000
+            quiet = min(time.monotonic() - changed, since_resend)
+            if quiet > STUCK_SECONDS or (all_submitted and self._is_over()):
                 return
 
     def _look(self) -> None:

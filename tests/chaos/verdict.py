@@ -7,10 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from lambdas.common.decisions import UNDELIVERABLE
+from lambdas.common.decisions import UNDELIVERABLE, Consumption, resend_due_at
 from lambdas.common.task import TERMINAL, IndexClass, Status, Task
 
 Line = Mapping[str, Any]
+NO_LINE = Consumption(paused=False, waiting=False, reached=0)
+MOST_SENDS = 3
+"""Sends of the sweeper that a run waits for, up to 960 s: more than faults can lose in a row of one task."""
 
 
 class Breach(NamedTuple):
@@ -83,6 +86,12 @@ def of_change(before: Task, after: Task, may_replay: bool) -> Iterator[Breach]:
 
 def at_rest(task: Task) -> bool:
     return task.status in TERMINAL and task.index_class is not IndexClass.DEAD
+
+
+def resent_by(tasks: Iterable[Task], after_ms: int) -> int:
+    """When, in ms since 1970, the sweeper will have sent again what may be lost of tasks still open; 0: nothing is."""
+    waiting = (task for task in tasks if not at_rest(task) and task.sends <= MOST_SENDS)
+    return max((resend_due_at(task, after_ms, NO_LINE) or 0 for task in waiting), default=0)
 
 
 def starts_of(lines: Iterable[Line]) -> dict[str, list[Line]]:

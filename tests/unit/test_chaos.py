@@ -20,7 +20,7 @@ from tests.chaos import page, report, verdict
 from tests.chaos.__main__ import wish
 from tests.chaos.handler import operation
 from tests.chaos.journal import Journal, task_id
-from tests.chaos.plan import CHANCES, SKEWS_MS, Plan
+from tests.chaos.plan import CHANCES, LATER_MESSAGE, SKEWS_MS, Plan
 from tests.chaos.run import Look, Run
 from tests.chaos.verdict import Facts
 from tests.support.dynamodb import FakeDynamoDB, task_store
@@ -51,6 +51,11 @@ def test_a_plan_does_not_depend_on_the_order_in_which_it_is_asked() -> None:
 def test_every_fault_of_every_operation_is_planned_somewhere() -> None:
     planned = {(name, fault) for _, name, fault in faults_of(Plan(5), tasks=6_000)}
     assert planned == {(name, fault) for name, (weights, _) in CHANCES.items() for fault in weights}
+
+
+def test_a_task_may_lose_its_first_message_and_keeps_the_later_ones() -> None:
+    met = Counter((nth > 1, Plan(1).fault(task, "message", nth)) for task in range(500) for nth in range(1, 9))
+    assert set(met) == {(False, "lost"), *((later, fault) for later in (False, True) for fault in LATER_MESSAGE)}
 
 
 def test_without_intensity_nothing_goes_wrong() -> None:
@@ -258,6 +263,14 @@ def test_a_broken_guarantee_is_seen(kind: str, case: Facts) -> None:
     assert kind in {breach.kind for breach in verdict.breaches(case)}
 
 
+def test_a_run_waits_for_the_sweeper_as_long_as_it_can_have_lost_messages() -> None:
+    silent = a_task(task_id=ID, status=Status.FAILED_PENDING, next_attempt_at=NOW, sent_at=NOW)
+    lost = [replace(silent, sends=sends) for sends in range(verdict.MOST_SENDS + 2)]
+    assert [verdict.resent_by([task], 1000) - NOW for task in lost[:-1]] == [1000, 4000, 16_000, 64_000]
+    assert verdict.resent_by([COMPLETED, lost[0], lost[2]], 1000) == NOW + 16_000
+    assert verdict.resent_by([COMPLETED, DEAD, lost[-1]], 1000) == 0
+
+
 def test_what_is_open_when_a_run_is_interrupted_is_not_stuck_and_what_is_lost_is_lost() -> None:
     _, stuck = WRONG["open"]
     _, left = WRONG["a message left"]
@@ -295,7 +308,7 @@ def test_the_report_tells_planned_from_happened_and_its_page_needs_nothing_from_
         journal.next(f"calm.{operation_name}", 0)
     line = {"event": "fault", "task": ID, "operation": "claim", "nth": 1, "fault": "throttled", "at": NOW - 500}
     seen = facts(lines=[START, line])
-    run = Run(None, plan, journal, 1, 1, print)  # type: ignore[arg-type]
+    run = Run(None, plan, journal, 1, 1, print)  # type: ignore[arg-type]  # no stack: nothing is run
     run.looks.append(Look(1.0, 1, Counter(COMPLETED=1), 1, 0))
 
     made = report.made(wish({"COUNT": "20", "SEED": "1"}), plan, run, seen, [], interrupted=False)
