@@ -126,7 +126,7 @@ class Stats:
     """How the whole stands; `exact` and `approximate` name the fields, as the API does, by what they are worth."""
 
     counts: Mapping[str, Count]
-    """By status; `open` are all that have not ended."""
+    """By status; `open` are all that have not ended, `parked` those of them that are due much later."""
     queue: Mapping[str, int]
     dead_letter_queue: Mapping[str, int]
     oldest_open_at: datetime | None

@@ -26,7 +26,7 @@ from lambdas.query_tasks.handler import Parts
 from lambdas.query_tasks.stats import APPROXIMATE, EXACT, FRESH_MS, MOST, Cached, Queue, Sources, stats
 from tests.support.crowd import Crowd
 from tests.support.dynamodb import TABLE, task_store
-from tests.support.tasks import NOW, SECOND, Clock, a_task, dead, planted, processing
+from tests.support.tasks import NOW, SECOND, Clock, a_task, dead, planted, processing, waiting
 
 WAIT_SECONDS = 30
 """For another thread; a test that waits so long has failed."""
@@ -83,7 +83,7 @@ def count(number: int, more: bool = False) -> dict[str, Any]:
 
 def test_with_nothing_there_everything_is_nought(world: World) -> None:
     assert world.read() == {
-        "counts": {name: count(0) for name in ("open", "COMPLETED", "FAILED_FINAL", "CANCELLED")},
+        "counts": {name: count(0) for name in ("open", "parked", "COMPLETED", "FAILED_FINAL", "CANCELLED")},
         "queue": {"waiting": 0, "inFlight": 0, "delayed": 0},
         "deadLetterQueue": {"waiting": 0, "inFlight": 0},
         "oldestOpenAt": None,
@@ -100,8 +100,9 @@ def test_every_figure_is_said_to_be_exact_or_approximate_and_none_is_both(world:
 
 
 def test_tasks_are_counted_by_how_they_stand_in_all_shards(world: World) -> None:
+    parked = partial(a_task, index_class=IndexClass.PARKED, next_attempt_at=NOW + SECOND)
     made: dict[str, list[Callable[..., Task]]] = {
-        "open": [a_task, processing, partial(a_task, index_class=IndexClass.PARKED, next_attempt_at=NOW + SECOND)],
+        "open": [a_task, processing, waiting, parked],
         "COMPLETED": [partial(a_task, status=Status.COMPLETED, index_class=IndexClass.COMPLETED)],
         "FAILED_FINAL": [dead, partial(dead, index_class=IndexClass.RECORDED)],
         "CANCELLED": [partial(a_task, status=Status.CANCELLED, index_class=IndexClass.CANCELLED)],
@@ -111,7 +112,8 @@ def test_tasks_are_counted_by_how_they_stand_in_all_shards(world: World) -> None
             for one, make in enumerate(makers):
                 planted(world.store, make(task_id=f"{group}-{one}-{number}"))
     world.store.record_stray("m", {"classShard": "M#0", "classSort": class_sort(NOW, "m")})
-    assert world.read()["counts"] == {group: count(12 * len(makers)) for group, makers in made.items()}
+    told = {group: count(12 * len(makers)) for group, makers in made.items()}
+    assert world.read()["counts"] == {**told, "parked": count(12)}
 
 
 @dataclass
@@ -163,14 +165,32 @@ def test_a_count_ends_at_ten_thousand_and_says_whether_there_are_more(
 
 
 def test_two_classes_of_one_count_share_its_cap() -> None:
-    catalog = Counted({"O#0": 6_000, "S#3": 6_000, "D#1": 3, "F#1": 4})
+    catalog = Counted({"O#0": 6_000, "S#3": 6_000, "D#1": 6_000, "F#1": 6_000})
     assert counted(catalog) == {
         "open": count(MOST, more=True),
+        "parked": count(6_000),
         "COMPLETED": count(0),
-        "FAILED_FINAL": count(7),
+        "FAILED_FINAL": count(MOST, more=True),
         "CANCELLED": count(0),
     }
-    assert sum(catalog.asked) == MOST + 1 + 7
+    assert sum(catalog.asked) == 2 * 6_000 + MOST + 1, "the parked are read once for both of their counts"
+
+
+@pytest.mark.parametrize(
+    ("sent", "parked", "shown"),
+    [
+        (0, 3, (count(3), count(3))),
+        (4, 0, (count(4), count(0))),
+        (MOST - 3, 3, (count(MOST), count(3))),
+        (MOST - 3, 4, (count(MOST, more=True), count(4))),
+        (0, MOST + 1, (count(MOST, more=True), count(MOST, more=True))),
+    ],
+)
+def test_the_parked_are_counted_among_the_open_and_by_themselves(
+    sent: int, parked: int, shown: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    counts = counted(Counted({"O#2": sent, "S#1": parked}))
+    assert (counts["open"], counts["parked"]) == shown
 
 
 PAGE = 7
@@ -238,8 +258,8 @@ def test_a_minute_in_which_nothing_came_to_its_end_has_no_percentiles(world: Wor
 
 
 def test_everything_is_read_side_by_side() -> None:
-    """Nine things meet: four counts, the oldest, two queues, the minutes; one after the other they never would."""
-    meeting = threading.Barrier(8)
+    """Nine things meet: five counts, the oldest, two queues, the minutes; one after the other they never would."""
+    meeting = threading.Barrier(9)
 
     class Meeting:
         def __init__(self) -> None:
@@ -251,7 +271,7 @@ def test_everything_is_read_side_by_side() -> None:
                 meeting.wait(WAIT_SECONDS)
 
         def count(self, partition: str, most: int) -> int:
-            if partition in ("O#0", "C#0", "D#0", "X#0"):
+            if partition in ("O#0", "S#0", "C#0", "D#0", "X#0"):
                 self.meet(partition)
             return 0
 
