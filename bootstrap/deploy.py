@@ -97,7 +97,7 @@ class Deployment:
     @cached_property
     def packages(self) -> list[package.Package]:
         """Built here, before any call: one that AWS would refuse is found first."""
-        return package.build_all()
+        return package.build_all(lambda _: self.kinds)
 
     @cached_property
     def _clients(self) -> dict[str, Any]:

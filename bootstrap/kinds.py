@@ -6,9 +6,10 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bootstrap.errors import BootstrapError
 from bootstrap.paths import ROOT
@@ -19,7 +20,7 @@ MAX_DESCRIPTION = 512
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of task, as far as queue and permissions depend on it."""
+    """One kind of task, as far as queue, permissions and the API's description depend on it."""
 
     name: str
     attempts: int | None
@@ -27,6 +28,8 @@ class Kind:
     timeout_seconds: float | None
     tables: tuple[str, ...]
     schedule: str | None = None
+    schema: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """JSON Schema, draft 7, of the payload."""
 
 
 def read(dependencies: Path) -> list[Kind]:
@@ -36,15 +39,13 @@ def read(dependencies: Path) -> list[Kind]:
         BootstrapError: a module of theirs cannot be imported; with its file, its line and the error.
     """
     command = [sys.executable, "-m", "lambdas.process_task.kinds"]
-    environment = {"PYTHONPATH": str(dependencies), "PYTHONDONTWRITEBYTECODE": "1"}
+    # With hashes that do not change, a schema made from a set is the same text each time, and so is its package.
+    environment = {"PYTHONPATH": str(dependencies), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         said = _blamed(done.stderr.strip().splitlines())
         raise BootstrapError(f"The kinds of task cannot be loaded:\n{said}", "Mend the module, then try again.")
-    return [
-        Kind(found["name"], found["attempts"], found["timeout_seconds"], tuple(found["tables"]), found["schedule"])
-        for found in json.loads(done.stdout)
-    ]
+    return [Kind(**{**found, "tables": tuple(found["tables"])}) for found in json.loads(done.stdout)]
 
 
 def _blamed(traceback: Sequence[str]) -> str:

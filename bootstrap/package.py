@@ -15,19 +15,20 @@ import subprocess
 import sys
 import traceback
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import source_from_cache
 from pathlib import Path
 from typing import Literal
 
-from bootstrap import locks, template
+from bootstrap import description, kinds, locks, template
 from bootstrap.errors import BootstrapError
+from bootstrap.kinds import Kind
 from bootstrap.paths import ROOT, cache_dir
 
 OPENAPI, OPENAPI_JSON = "docs/openapi.yaml", "lambdas/query_tasks/openapi.json"
-"""The API's description, and where the function that serves it finds it."""
+"""The API's description but for the kinds of task, and where the function that serves it finds the whole of it."""
 LOCK = ROOT / "requirements-lambda.lock"
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 """The earliest date a zip can hold. A real one would make each build differ."""
@@ -60,21 +61,24 @@ class Package:
     """Object key in the package bucket: function and content hash."""
 
 
-def build_all() -> list[Package]:
+def build_all(read_kinds: Callable[[Path], Sequence[Kind]] = kinds.read) -> list[Package]:
     """Build every package that is not there yet; what is unchanged is found by its hash and not built again.
 
+    `read_kinds` tells the kinds of task, given the dependencies: one package describes them.
+
     Raises:
-        BootstrapError: one is larger than Lambda takes, or holds what is not Python.
+        BootstrapError: one is larger than Lambda takes, or holds what is not Python; the kinds cannot be loaded.
     """
     with locks.in_turn(cache_dir() / "packages.lock"):
         folder = install_dependencies()
         dependencies, packed = _read(dict(_tree(folder, LEFT_OUT))), folder.with_name(f"{folder.name}.zip")
         if not packed.exists():
             _written(packed, lambda path: write_zip(path, dependencies))
-        own = {function: _read(_sources(folders)) | _made(folders) for function, folders in PACKAGES.items()}
+        own = {function: _read(_sources(folders)) for function, folders in PACKAGES.items()}
         bytecode = _bytecode({name: text for content in own.values() for name, text in content.items()})
+        made = described(read_kinds(folder))
         return [
-            _build(function, dependencies, packed, content | _of(content, bytecode))
+            _build(function, dependencies, packed, content | _of(content, bytecode) | _beside(content, made))
             for function, content in own.items()
         ]
 
@@ -155,13 +159,16 @@ def _read(files: Mapping[str, Path]) -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in files.items()}
 
 
-def _made(folders: tuple[str, ...]) -> dict[str, bytes]:
-    """What a package holds that no file does: the API's description, as JSON."""
-    name = Path(OPENAPI_JSON)
-    if name.parent.as_posix() not in folders:
-        return {}
-    document = template.load_plain(ROOT / OPENAPI)
+def described(found: Sequence[Kind]) -> dict[str, bytes]:
+    """What a package holds that no file does: the API's description with these kinds in it, as JSON."""
+    document = description.with_kinds(template.load_plain(ROOT / OPENAPI), found)
     return {OPENAPI_JSON: json.dumps(document, separators=(",", ":")).encode()}
+
+
+def _beside(sources: Mapping[str, bytes], made: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Of what was made that which belongs into a folder of this package."""
+    folders = {Path(name).parent for name in sources}
+    return {name: text for name, text in made.items() if Path(name).parent in folders}
 
 
 def _build(function: str, dependencies: Mapping[str, bytes], packed: Path, own: Mapping[str, bytes]) -> Package:

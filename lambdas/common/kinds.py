@@ -126,7 +126,7 @@ class Registry:
         return [kind for name in self.names() if (kind := self._kinds[name]).schedule is not None]
 
     def manifest(self) -> list[JsonObject]:
-        """What a deployment must know of each kind, to fit queue and permissions to it."""
+        """What a deployment must know of each kind, to fit queue and permissions to it, and to describe its API."""
         kinds = (self._kinds[name] for name in self.names())
         return [
             {
@@ -135,6 +135,7 @@ class Registry:
                 "timeout_seconds": k.timeout_seconds,
                 "tables": list(k.tables),
                 "schedule": k.schedule.expression if k.schedule else None,
+                "schema": dict(k.schema),
             }
             for k in kinds
         ]

@@ -1,4 +1,4 @@
-"""GET /openapi.json: docs/openapi.yaml, which the build puts beside this file as JSON."""
+"""GET /openapi.json: docs/openapi.yaml with the kinds of task, which the build puts beside this file as JSON."""
 
 from __future__ import annotations
 

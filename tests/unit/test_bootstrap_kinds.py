@@ -12,10 +12,12 @@ from bootstrap import kinds, settings
 from bootstrap.errors import BootstrapError
 from bootstrap.kinds import most_attempts, table_arns
 from bootstrap.paths import ROOT
+from lambdas.process_task.kinds.simulated import ORDERS
 from tests.support.broken_templates import a_kind
 from tests.support.templates import template
 
 TABLE_ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/blue-tasks"
+SIMULATED = {"type": "object", "properties": {"simulate": ORDERS}}
 DEPENDENCIES = Path(next(folder for folder in sys.path if (Path(folder) / "fastjsonschema").is_dir()))
 A_KIND = """
 from lambdas.common.kinds import kind
@@ -46,13 +48,13 @@ def test_kinds_are_read_without_importing_them_here(folder: Path) -> None:
     found = {kind.name: kind for kind in kinds.read(DEPENDENCIES)}
     assert set(found) == {"csv-summary", "deposit", "mail", "simulated", "transfer", "webhook"}
     assert found["mail"] == a_kind(attempts=7, timeout_seconds=2.5, tables=("letters", "stamps"))
-    assert found["simulated"] == a_kind(name="simulated")
+    assert found["simulated"] == a_kind(name="simulated", schema=SIMULATED)
     assert not {name for name in set(sys.modules) - before if name.startswith("lambdas.process_task.kinds.mail")}
 
 
 def test_what_a_module_prints_is_no_part_of_the_answer(folder: Path) -> None:
     (folder / "mail.py").write_text("print('hello')\n" + A_KIND % "attempts=7")
-    assert a_kind(attempts=7) in kinds.read(DEPENDENCIES)
+    assert a_kind(attempts=7, schema={}) in kinds.read(DEPENDENCIES)
 
 
 def test_no_kinds_at_all_are_none(folder: Path) -> None:

@@ -108,10 +108,14 @@ def test_a_task_may_be_tried_as_often_as_its_kind_says_else_as_often_as_the_depl
 def test_the_manifest_tells_what_each_kind_asks_for_in_order_of_names() -> None:
     registry = Registry()
     registry.kind("b", schema={})(lambda work: None)
-    registry.kind("a", schema={}, attempts=7, timeout_seconds=2.5, tables=("one", "two"))(lambda work: None)
+    registry.kind("a", schema={"maxProperties": 2}, attempts=7, timeout_seconds=2.5, tables=("one", "two"))(
+        lambda work: None
+    )
+    usual: dict[str, Any] = {"attempts": None, "timeout_seconds": None, "tables": [], "schedule": None}
+    limits = {"attempts": 7, "timeout_seconds": 2.5, "tables": ["one", "two"]}
     assert registry.manifest() == [
-        {"name": "a", "attempts": 7, "timeout_seconds": 2.5, "tables": ["one", "two"], "schedule": None},
-        {"name": "b", "attempts": None, "timeout_seconds": None, "tables": [], "schedule": None},
+        {**usual, "name": "a", **limits, "schema": {"maxProperties": 2}},
+        {**usual, "name": "b", "schema": {}},
     ]
 
 
@@ -122,8 +126,8 @@ def test_the_manifest_of_the_package_is_its_answer_as_a_program() -> None:
     # Other tests of this process may have registered kinds of their own.
     own = {name for name in loaded.names() if not _run_of(loaded, name).__module__.startswith("tests.")}
     assert json.loads(done.stdout) == [kind for kind in loaded.manifest() if kind["name"] in own]
-    deposit = {"name": "deposit", "attempts": None, "timeout_seconds": None, "tables": ["accounts"], "schedule": None}
-    assert deposit in json.loads(done.stdout)
+    (deposit,) = [kind for kind in json.loads(done.stdout) if kind["name"] == "deposit"]
+    assert (deposit["tables"], deposit["schema"]["required"]) == (["accounts"], ["account", "amount"])
 
 
 def _run_of(loaded: kinds.Registry, name: str) -> kinds.Run:

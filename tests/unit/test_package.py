@@ -73,6 +73,7 @@ def test_another_checkout_with_other_times_and_modes_builds_the_same_bytes(built
         ("lambdas/common/ids.py", set(package.PACKAGES)),
         ("lambdas/sweep_tasks/sweep.py", {"SweepTasks"}),
         ("lambdas/process_task/kinds/simulated.py", {"ProcessTask", "SubmitTask"}),
+        ("the schema of a kind", {"ProcessTask", "SubmitTask", "QueryTasks"}),
         ("docs/openapi.yaml", {"QueryTasks"}),
     ],
 )
@@ -80,10 +81,18 @@ def test_a_changed_file_changes_the_key_of_the_packages_that_hold_it_and_of_no_o
     changed: str, functions: set[str], built: Built, tmp_path: Path
 ) -> None:
     checkout = a_checkout(tmp_path)
-    with (checkout / changed).open("a") as file:
-        file.write("x-changed: true\n" if changed.endswith(".yaml") else "# changed\n")
+    change(checkout, changed)
     after = build(checkout)
     assert {function for function, key in keys(after).items() if key != built[function][0]} == functions
+
+
+def change(checkout: Path, what: str) -> None:
+    if what == "the schema of a kind":
+        kind = checkout / "lambdas/process_task/kinds/simulated.py"
+        kind.write_text(kind.read_text().replace('"maximum": 43_200', '"maximum": 43_000'))
+    else:
+        with (checkout / what).open("a") as file:
+            file.write("x-changed: true\n" if what.endswith(".yaml") else "# changed\n")
 
 
 def test_there_is_a_package_for_every_function_of_the_template(built: Built) -> None:
