@@ -95,8 +95,9 @@ class Sweeper:
         name = f"{index_class}#{shard}"
         # Parked tasks are sorted by their due time: only the due ones are read, and they leave the class, so no cursor.
         by_due_time = index_class is IndexClass.PARKED
-        up_to = class_sort(self.now(), "~") if by_due_time else None
-        started_at = cursor = None if by_due_time else self.store.cursor(name)
+        up_to = self._up_to(index_class)
+        started_at = None if by_due_time else self.store.cursor(name)
+        cursor = started_at if started_at is not None and started_at <= up_to else None
         for _ in range(PAGES_PER_SHARD):
             if not time_left():
                 break
@@ -108,6 +109,19 @@ class Sweeper:
                 break
         if not by_due_time and cursor != started_at:
             self.store.set_cursor(name, cursor)
+
+    def _up_to(self, index_class: IndexClass) -> str:
+        """Where the tasks of a class end that can need something, by sort key.
+
+        An open task is sorted by its age, and none is due for a re-send before resend_after_ms: so a sweep does not read
+        what came in since, which is nearly all that is open where nothing is lost.
+        """
+        match index_class:
+            case IndexClass.PARKED:
+                return class_sort(self.now(), "~")
+            case IndexClass.OPEN:
+                return class_sort(max(0, self.now() - self.resend_after_ms), "~")
+        return "~"
 
     def _tried(self, task: Task, healed: Healed, consumption: Consumption) -> None:
         try:

@@ -10,6 +10,7 @@ from typing import Any
 
 from lambdas.common.rows import row_of
 from lambdas.common.task import IndexClass, Status, Task
+from scripts.cost.capacity import item_bytes, query_units, read_units
 from tests.support import expressions
 from tests.support.dynamodb import TABLE, FakeDynamoDB, Request, Row, _row
 from tests.support.tasks import NOW, a_task, dead, processing
@@ -35,12 +36,12 @@ def a_crowd(count: int) -> Iterator[Task]:
 class Crowd(FakeDynamoDB):
     """The fake, made quick: a query tries its condition on one partition only, and no further than its limit.
 
-    `queried` counts the items that queries went through, `got` the keys of batch gets: both are what DynamoDB bills.
+    `queried` counts the items that queries went through, `got` the keys of batch gets, `units` what DynamoDB bills for all.
     """
 
     def __init__(self, tasks: Iterable[Task] = ()) -> None:
         super().__init__()
-        self.queried = self.got = 0
+        self.reset()
         self._sorted: dict[tuple[str, str, str], tuple[list[str], list[Row]]] = {}
         for task in tasks:
             row = row_of(task, task.next_attempt_at if task.parked else None)
@@ -48,17 +49,30 @@ class Crowd(FakeDynamoDB):
 
     def reset(self) -> None:
         self.queried = self.got = 0
+        self.units = 0.0
+
+    def get_item(self, **request: Any) -> dict[str, Any]:
+        with self._lock:
+            answer = super().get_item(**request)
+            self.units += read_units([item_bytes(answer.get("Item", {}))], bool(request.get("ConsistentRead")))
+            return answer
 
     def query(self, **request: Any) -> dict[str, Any]:
         with self._lock:
+            counts = request.pop("Select", None) == "COUNT"  # it reads what a query would show
             answer = super().query(**request)
             self.queried += answer["Count"]
-            return answer
+            self.units += query_units(answer["Items"], bool(request.get("ConsistentRead")))
+            return {name: value for name, value in answer.items() if not (counts and name == "Items")}
 
     def batch_get_item(self, **request: Any) -> dict[str, Any]:
         with self._lock:
-            self.got += len(request["RequestItems"][TABLE]["Keys"])
-            return super().batch_get_item(**request)
+            asked, answer = request["RequestItems"][TABLE], super().batch_get_item(**request)
+            found = [item_bytes(item) for item in answer["Responses"][TABLE]]
+            missing = [0] * (len(asked["Keys"]) - len(found))
+            self.got += len(asked["Keys"])
+            self.units += read_units([*found, *missing], bool(asked.get("ConsistentRead")))
+            return answer
 
     def _matching(self, request: Request, key: tuple[str, str]) -> list[Row]:
         condition, values = request["KeyConditionExpression"], _row(request["ExpressionAttributeValues"])

@@ -13,6 +13,7 @@ import pytest
 
 from lambdas.common import transitions
 from lambdas.common.dead_letters import Recorder
+from lambdas.common.decisions import Consumption, resend_due_at
 from lambdas.common.store import Page, Refused, TaskStore
 from lambdas.common.task import SHARDS, VERSION, Claim, IndexClass, Message, Status, Task, class_sort, shard_of
 from lambdas.common.transitions import Write
@@ -23,6 +24,8 @@ from tests.support.queue import FakeQueue
 from tests.support.tasks import NOW, SECOND, TASK_ID, Clock, Tokens, a_task, dead, planted, processing, waiting
 
 RESEND_AFTER_MS = 900 * SECOND
+OLD = NOW - 2 * RESEND_AFTER_MS
+"""When those tasks were made that a sweep at NOW looks at, and finds in order."""
 RETENTION_SECONDS = 30 * 86_400
 MESSAGE = Message(TASK_ID, 1)
 
@@ -432,7 +435,7 @@ def test_one_task_that_cannot_be_healed_keeps_no_other_from_it(world: World) -> 
 
 
 def test_a_run_that_finds_nothing_to_heal_writes_nothing(world: World) -> None:
-    planted(world.store, a_task())
+    planted(world.store, a_task(created_at=OLD))
 
     def written() -> None:
         raise AssertionError
@@ -441,6 +444,33 @@ def test_a_run_that_finds_nothing_to_heal_writes_nothing(world: World) -> None:
     for operation in ("put_item", "update_item", "delete_item"):
         client = Between(client, operation, written)
     assert world.sweep(client=client) == Healed(examined=1)
+
+
+@pytest.mark.parametrize("row", SILENT.values(), ids=SILENT)
+@pytest.mark.parametrize("after", [15 * SECOND, RESEND_AFTER_MS, 40 * RESEND_AFTER_MS])
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_task_that_is_too_young_to_be_looked_at_could_not_have_been_due(
+    paused: bool, after: int, row: Task, world: World
+) -> None:
+    """A sweep does not read them: so whatever such a task looks like, it must not be due."""
+    for waits in (False, True):
+        due_at = resend_due_at(row, after, Consumption(paused, waits, NOW))
+        assert due_at is None or due_at >= row.created_at + after
+    planted(world.store, row)
+    world.resend_after_ms, world.paused = after, paused
+    world.clock.at = row.created_at + after - 1
+    assert world.sweep() == Healed(paused=paused)
+    world.clock.advance(1)
+    assert world.sweep() == Healed(paused=paused, examined=1)
+
+
+def test_a_place_behind_the_youngest_that_is_looked_at_is_forgotten(world: World) -> None:
+    """RESEND_AFTER was shorter when the last run stopped: BETWEEN a key and a smaller one is an error of DynamoDB's."""
+    (name,) = _of_shard(0, 1)
+    planted(world.store, a_task(task_id=name, created_at=OLD))
+    world.store.set_cursor("O#0", class_sort(NOW, name) + "!")
+    assert world.sweep() == Healed(examined=1)
+    assert world.store.cursor("O#0") is None
 
 
 def test_another_shard_begins_each_minute(world: World) -> None:
@@ -459,7 +489,7 @@ def test_another_shard_begins_each_minute(world: World) -> None:
 def test_each_shard_is_gone_on_with_where_it_stopped_itself(world: World) -> None:
     for shard in range(SHARDS):
         for name in _of_shard(shard, PAGE_SIZE + 10):
-            planted(world.store, a_task(task_id=name))
+            planted(world.store, a_task(task_id=name, created_at=OLD))
     for minute in range(SHARDS):
         world.clock.at = NOW + minute * 60 * SECOND
         first_two_pages = iter([True, True])
@@ -495,7 +525,7 @@ BOUND = PAGE_SIZE * PAGES_PER_SHARD
 def test_a_run_looks_at_so_many_tasks_of_a_shard_the_next_goes_on_behind_them_and_the_last_wraps(world: World) -> None:
     names = _of_shard(0, BOUND + 5)
     for number, name in enumerate(names):
-        planted(world.store, a_task(task_id=name, created_at=NOW + number))
+        planted(world.store, a_task(task_id=name, created_at=OLD + number))
     assert [world.sweep().examined for _ in range(3)] == [BOUND, 5, BOUND]
     world.clock.advance(RESEND_AFTER_MS + 1)
     assert [world.sweep().resent, world.sweep().resent] == [5, BOUND]
@@ -512,7 +542,7 @@ def test_a_run_without_time_begins_no_page_and_forgets_no_place(world: World) ->
 def test_a_run_that_runs_out_of_time_is_gone_on_with_where_it_stopped(world: World) -> None:
     names = _of_shard(0, PAGE_SIZE + 1)
     for number, name in enumerate(names):
-        planted(world.store, a_task(task_id=name, created_at=NOW + number))
+        planted(world.store, a_task(task_id=name, created_at=OLD + number))
     # The first page is of parked tasks, the second of open ones.
     answers = iter([True, True])
     assert world.sweep(time_left=lambda: next(answers, False)).examined == PAGE_SIZE

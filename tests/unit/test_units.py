@@ -1,9 +1,13 @@
-"""What a request reads does not grow with the table: no more than its bound, at 1,000 rows and at 100,000."""
+"""What a request reads does not grow with the table: no more than its bound, at 1,000 rows and at 100,000.
+
+Counted in keys and rows, and in read units by the rules that DynamoDB publishes (scripts/cost/capacity.py), as in
+docs/scale.md.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pytest
 
@@ -12,10 +16,10 @@ from lambdas.common.dead_letters import Recorder
 from lambdas.common.minute_table import MinuteTable
 from lambdas.common.queue import Depth
 from lambdas.common.rows import DeadLetter
-from lambdas.common.task import SHARDS, Status, Task
+from lambdas.common.task import SHARDS, IndexClass, Status, Task
 from lambdas.query_tasks import dead_letters, tasks
 from lambdas.query_tasks.listing import MAX_EXAMINED
-from lambdas.query_tasks.stats import COUNTED, MOST, Sources, stats
+from lambdas.query_tasks.stats import MOST, READ, Sources, stats
 from lambdas.sweep_tasks.sweep import PAGE_SIZE, PAGES_PER_SHARD, Sweeper
 from tests.support.crowd import Crowd, a_crowd
 from tests.support.dynamodb import TABLE, task_store
@@ -24,6 +28,12 @@ from tests.support.tasks import NOW, SECOND, Clock, Tokens, processing
 from tests.support.templates import template
 
 FEW, SOME, MANY = 1_000, 10_000, 100_000
+LATER = NOW + MANY + 900 * SECOND
+"""When all of a crowd may have been silent for as long as it takes for a message to count as lost."""
+MINUTES = 2
+"""Queries for the last hour by the minute."""
+MOST_KEY_BYTES = 120
+"""Of an entry of the index, with the ids of this crowd."""
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +50,23 @@ def listed(crowd: Crowd, **asked: Any) -> None:
     tasks.tasks(Catalog(cast(Any, crowd), TABLE), tasks.Wanted(**asked), NOW)
 
 
-def reading(crowd: Crowd, act: Callable[[Crowd], object]) -> tuple[int, int]:
-    """How many items queries went through for it, and how many keys were got by batch."""
+class Read(NamedTuple):
+    """For one call: items that queries went through, keys got by batch, read units."""
+
+    queried: int
+    got: int
+    units: float
+
+
+def reading(crowd: Crowd, act: Callable[[Crowd], object]) -> Read:
     crowd.reset()
     act(crowd)
-    return crowd.queried, crowd.got
+    return Read(crowd.queried, crowd.got, crowd.units)
+
+
+def most_units(queries: int, keys: int, got: int) -> float:
+    """By eventual queries through so many keys of an index, and consistent reads of so many rows of up to 4 KB."""
+    return (queries + keys * MOST_KEY_BYTES / 4096) / 2 + got
 
 
 @pytest.mark.parametrize("limit", [1, 20, 100])
@@ -56,17 +78,25 @@ def test_a_page_of_tasks_reads_the_same(status: Status | None, limit: int, crowd
     }
     assert found[SOME] == found[MANY]
     partitions = SHARDS * len(tasks.ALL if status is None else tasks.CLASSES[status])
-    assert found[FEW][0] <= found[MANY][0] <= min(MAX_EXAMINED, partitions * max(25, limit))
-    assert found[FEW][1] <= found[MANY][1] <= 3 * max(25, limit)
+    most_keys, most_rows = min(MAX_EXAMINED, partitions * max(25, limit)), 3 * max(25, limit)
+    assert found[FEW].queried <= found[MANY].queried <= most_keys
+    assert found[FEW].got <= found[MANY].got <= most_rows
+    queries = 3 * partitions  # each is asked once, and again where its keys are the newest
+    assert found[FEW].units <= found[MANY].units <= most_units(queries, most_keys, most_rows)
+
+
+def test_the_page_that_people_ask_for_costs_what_the_docs_say(crowds: dict[int, Crowd]) -> None:
+    assert {reading(crowd, listed).units for crowd in crowds.values()} == {39}
 
 
 def test_a_page_of_tasks_that_finds_nothing_reads_no_more_than_its_bound(crowds: dict[int, Crowd]) -> None:
     for crowd in crowds.values():
-        queried, got = reading(crowd, lambda crowd: listed(crowd, kind="unknown"))
+        queried, got, units = reading(crowd, lambda crowd: listed(crowd, kind="unknown"))
         assert FEW - 100 <= queried <= MAX_EXAMINED
         assert got == 0, "the kind is in the index"
+        assert units <= most_units(MAX_EXAMINED // 25 + SHARDS * len(tasks.ALL), MAX_EXAMINED, 0)
         sharp = reading(crowd, lambda crowd: listed(crowd, status=Status.FAILED_PENDING, kind="simulated"))
-        assert all(one <= MAX_EXAMINED for one in sharp)
+        assert max(sharp.queried, sharp.got) <= MAX_EXAMINED
 
 
 def test_a_page_of_dead_letters_reads_the_same(crowds: dict[int, Crowd]) -> None:
@@ -75,7 +105,7 @@ def test_a_page_of_dead_letters_reads_the_same(crowds: dict[int, Crowd]) -> None
         assert len(page.items) == 20
 
     found = {count: reading(crowd, letters) for count, crowd in crowds.items()}
-    assert found[SOME] == found[MANY] == (SHARDS * 25, 2 * 25)
+    assert found[SOME] == found[MANY] == (SHARDS * 25, 2 * 25, 52)
     assert found[FEW] <= found[MANY]
 
 
@@ -92,14 +122,18 @@ def counted(crowd: Crowd) -> None:
 def test_the_stats_read_no_more_than_their_caps(crowds: dict[int, Crowd]) -> None:
     found = {count: reading(crowd, counted) for count, crowd in crowds.items()}
     oldest = SHARDS
-    assert (found[FEW], found[SOME]) == ((FEW + oldest, 0), (SOME + oldest, 0))
-    # Of 100,000: 20,000 are open and 60,000 completed, both counted to the cap; 10,000 each are dead and cancelled.
-    assert found[MANY] == (2 * (MOST + 1) + 2 * 10_000 + oldest, 0)
-    assert found[MANY][0] <= len(COUNTED) * (MOST + 1) + oldest
+    assert [found[FEW][:2], found[SOME][:2]] == [(FEW + oldest, 0), (SOME + oldest, 0)]
+    # Of 100,000: 60,000 completed, counted to the cap; 10,000 each are at work, parked, dead and cancelled.
+    assert found[MANY][:2] == (MOST + 1 + 4 * 10_000 + oldest, 0)
+    # They grow with the table, to the cap of each class that is read, and then no more.
+    assert [found[count].units for count in (FEW, SOME, MANY)] == [19, 101, 474]
+    most_keys = len(READ) * (MOST + 1) + oldest
+    queries = 2 * SHARDS * len(IndexClass) + MINUTES
+    assert found[MANY].units <= most_units(queries, most_keys, 0) < 800
 
 
-def swept(crowd: Crowd) -> None:
-    store, clock = task_store(crowd), Clock()
+def swept(crowd: Crowd, at: int = NOW) -> None:
+    store, clock = task_store(crowd), Clock(at)
     recorder = Recorder(store, 86_400, clock, Tokens())
 
     def complain(task: Task, error: Exception) -> None:
@@ -108,12 +142,18 @@ def swept(crowd: Crowd) -> None:
     Sweeper(store, FakeQueue(), recorder, lambda: False, 900 * SECOND, clock, complain).sweep(lambda: True)
 
 
-def test_a_sweep_reads_nothing_of_what_has_ended_or_is_not_due_but_one_key_for_each_shard() -> None:
-    found = set()
-    for count in (FEW, MANY):
-        crowd = Crowd(task for task in a_crowd(count) if task.status is not Status.PROCESSING)
-        found.add(reading(crowd, swept))
-    assert found == {(SHARDS, 0)}
+def test_a_sweep_reads_nothing_of_what_has_ended_is_not_due_or_came_in_since_but_one_key_for_each_shard() -> None:
+    """A tenth of the crowd is at work: however many these are, none can be due before RESEND_AFTER."""
+    found = {reading(Crowd(a_crowd(count)), swept) for count in (FEW, MANY)}
+    assert found == {(SHARDS, 0, 16)}
+
+
+def test_a_sweep_reads_each_task_that_has_long_been_open_to_its_bound() -> None:
+    """Whether one of them is silent stands in its row alone."""
+    found = {count: reading(Crowd(a_crowd(count)), lambda crowd: swept(crowd, LATER)) for count in (FEW, SOME, MANY)}
+    assert [found[count].got for count in (FEW, SOME)] == [100, 1_000]
+    assert [found[count].units for count in (FEW, SOME, MANY)] == [116, 1_024, 10_113]
+    assert found[MANY].got <= SHARDS * PAGES_PER_SHARD * PAGE_SIZE
 
 
 def test_a_sweep_of_very_many_open_tasks_stops_at_its_bound_and_goes_on_the_next_time() -> None:
@@ -122,7 +162,12 @@ def test_a_sweep_of_very_many_open_tasks_stops_at_its_bound_and_goes_on_the_next
     )
     bound = SHARDS * PAGES_PER_SHARD * PAGE_SIZE
     assert bound == 10_000 < MANY
-    assert reading(crowd, swept) == reading(crowd, swept) == (bound, bound)
+    for _ in range(2):
+        read = reading(crowd, lambda crowd: swept(crowd, LATER))
+        assert read[:2] == (bound, bound)
+        assert (
+            read.units <= most_units(SHARDS * (PAGES_PER_SHARD + len(IndexClass)), bound, bound + 3 * SHARDS) < 10_300
+        )
 
 
 def test_no_function_may_scan() -> None:

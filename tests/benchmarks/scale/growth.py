@@ -42,6 +42,8 @@ from tests.support.tasks import NOW, SECOND, Clock, Tokens
 T = TypeVar("T")
 
 ROWS = (1_000, 10_000, 100_000)
+SILENT = 900 * SECOND
+"""RESEND_AFTER: no task that is younger can be due for a re-send, and a sweep does not read it."""
 TIMES = 3
 """Each call is made so often: the units of the last one are shown, and the median of the time."""
 LETTERS = 40
@@ -135,9 +137,9 @@ def used(here: Stand, before: int, count: int) -> Iterator[Used]:
     def counted() -> None:
         stats(Sources(catalog, MinuteTable(here.metered, here.table), Still(), Still()), NOW)
 
-    def swept() -> None:
-        recorder = Recorder(store, 86_400, Clock(), Tokens())
-        Sweeper(store, FakeQueue(), recorder, lambda: False, 900 * SECOND, Clock(), _complain).sweep(lambda: True)
+    def swept(at: int) -> None:
+        recorder = Recorder(store, 86_400, Clock(at), Tokens())
+        Sweeper(store, FakeQueue(), recorder, lambda: False, SILENT, Clock(at), _complain).sweep(lambda: True)
 
     def redriven() -> None:
         steered = Steering(store, FakeQueue(), 86_400, Clock(), Tokens()).replay(f"task-{next(dead)}")
@@ -147,7 +149,8 @@ def used(here: Stand, before: int, count: int) -> Iterator[Used]:
     yield here.use("GET /dead-letters", count, letters)
     yield here.use("GET /stats", count, counted)
     yield here.use("redrive of one", count, redriven)
-    yield here.use("sweep", count, swept, times=1)
+    yield here.use("sweep, all open tasks young", count, lambda: swept(NOW), times=1)
+    yield here.use("sweep, all open tasks old", count, lambda: swept(NOW + count + SILENT), times=1)
 
 
 def _by_25(found: Iterator[T]) -> Iterator[list[T]]:
