@@ -70,6 +70,9 @@ def policy(files: Mapping[str, str]) -> str:
         "base-uri": ["'none'"],
         "form-action": ["'none'"],
         "frame-ancestors": ["'none'"],
+        # Text never becomes code or markup: a script that tries it fails, and no policy may allow it (Trusted Types).
+        "require-trusted-types-for": ["'script'"],
+        "trusted-types": ["'none'"],
     }
     return "; ".join(" ".join([name, *values]) for name, values in rules.items())
 

@@ -6,9 +6,12 @@ import json
 from collections.abc import Iterator
 from itertools import islice
 
+import pytest
 import requests
 import yaml
 
+from bootstrap import kinds, package
+from bootstrap.description import with_kinds
 from bootstrap.paths import ROOT
 from client.records import Stats, Submission
 from lambdas.common.task import IndexClass
@@ -110,4 +113,29 @@ def test_the_page_and_the_description_need_no_key(stack: DeployedStack) -> None:
     assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     described = requests.get(f"{stack.outputs['base_url']}/openapi.json", timeout=30)
     document = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text())
-    assert described.json() == json.loads(json.dumps(document))
+    found = kinds.read(package.install_dependencies())
+    assert described.json() == json.loads(json.dumps(with_kinds(document, found)))
+
+
+@pytest.mark.parametrize("path", ["/", "/openapi.json", "/stats"])
+def test_an_answer_is_the_same_compressed_and_not(path: str, stack: DeployedStack) -> None:
+    url, key = stack.outputs["base_url"] + path, stack.outputs["api_key"]
+    plain, packed = (
+        requests.get(url, headers={"x-api-key": key, "Accept-Encoding": coding}, timeout=30)
+        for coding in ("identity", "gzip")
+    )
+    assert plain.status_code == packed.status_code == 200
+    assert plain.headers["Content-Type"] == packed.headers["Content-Type"]
+    if path == "/stats":  # two warm functions may answer, each with a count of its own time
+        assert plain.json().keys() == packed.json().keys()
+    else:
+        assert plain.content == packed.content
+
+
+@pytest.mark.parametrize("form", ["{}", "W/{}"])
+def test_a_browser_that_has_the_page_gets_no_second_copy(form: str, stack: DeployedStack) -> None:
+    """An answer that was compressed on its way may have a weak tag."""
+    url = f"{stack.outputs['base_url']}/"
+    tag = requests.get(url, timeout=30).headers["ETag"].removeprefix("W/")
+    again = requests.get(url, headers={"If-None-Match": form.format(tag)}, timeout=30)
+    assert (again.status_code, again.content) == (304, b"")

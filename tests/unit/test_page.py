@@ -13,6 +13,7 @@ from lambdas.common.http import HEADERS
 from lambdas.query_tasks.handler import handle
 from lambdas.query_tasks.page import FOLDER, assemble, page
 from scripts.dashboard import address, has_display
+from tests.support.templates import template
 
 HTML = '<link rel="stylesheet" href="a.css"><p>hello</p><script src="b.js"></script>'
 FILES = {"a.css": "p { margin: 0 }", "b.js": "start();", "c.js": "never named"}
@@ -78,10 +79,22 @@ def test_each_file_of_the_folder_is_in_it_and_what_is_in_it_is_allowed() -> None
 
 def test_nothing_comes_from_elsewhere_and_nothing_goes_there() -> None:
     allowed = rules(page().headers["Content-Security-Policy"])
-    sources = {source for values in allowed.values() for source in values if not source.startswith("'sha256-")}
+    where = {name: values for name, values in allowed.items() if "trusted-types" not in name}
+    sources = {source for values in where.values() for source in values if not source.startswith("'sha256-")}
     assert sources == {"'none'", "'self'", "data:"}
     assert allowed["default-src"] == allowed["form-action"] == allowed["frame-ancestors"] == ["'none'"]
     assert re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', page().body) == []
+
+
+def test_a_script_that_would_make_markup_of_text_is_stopped_by_the_browser() -> None:
+    allowed = rules(page().headers["Content-Security-Policy"])
+    assert allowed["require-trusted-types-for"] == ["'script'"]
+    assert allowed["trusted-types"] == ["'none'"]
+
+
+def test_the_page_is_long_enough_to_be_compressed_by_the_api() -> None:
+    least = template("app")["Resources"]["TaskApi"]["Properties"]["MinimumCompressionSize"]
+    assert 0 < least < len(page().body.encode())
 
 
 @pytest.mark.parametrize(
