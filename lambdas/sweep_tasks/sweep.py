@@ -113,8 +113,8 @@ class Sweeper:
     def _up_to(self, index_class: IndexClass) -> str:
         """Where the tasks of a class end that can need something, by sort key.
 
-        An open task is sorted by its age, and none is due for a re-send before resend_after_ms: so a sweep does not read
-        what came in since, which is nearly all that is open where nothing is lost.
+        An open task is sorted by its age, and none is due for a re-send before resend_after_ms: so a sweep does not
+        read what came in since, which is nearly all that is open where nothing is lost.
         """
         match index_class:
             case IndexClass.PARKED:

@@ -36,7 +36,7 @@ def a_crowd(count: int) -> Iterator[Task]:
 class Crowd(FakeDynamoDB):
     """The fake, made quick: a query tries its condition on one partition only, and no further than its limit.
 
-    `queried` counts the items that queries went through, `got` the keys of batch gets, `units` what DynamoDB bills for all.
+    `queried` counts the items that queries went through, `got` the keys of batch gets, `units` what is billed.
     """
 
     def __init__(self, tasks: Iterable[Task] = ()) -> None:

@@ -17,14 +17,18 @@ from bootstrap.kinds import Kind
 from bootstrap.paths import ROOT
 from lambdas.common.http import HEADERS
 from lambdas.common.kinds import Registry, load
-from lambdas.common.task import TASK_ID, Status
+from lambdas.common.rows import DeadLetter
+from lambdas.common.store import Found
+from lambdas.common.task import TASK_ID, Status, TimelineEntry
 from lambdas.process_task import kinds as kinds_package
 from lambdas.process_task.kinds.simulated import ORDERS
 from lambdas.query_tasks import dead_letters, handler, openapi, tasks
 from lambdas.query_tasks.parameters import DEFAULT_LIMIT, MAX_KIND_CHARACTERS, MAX_LIMIT
 from lambdas.query_tasks.stats import MOST
+from lambdas.query_tasks.view import task_view
 from lambdas.steer_tasks.batch import MAX_GENERATION, MAX_TASKS
 from lambdas.submit_task.request import DEFAULT_KIND, FIELDS, MAX_BATCH_TASKS
+from tests.support.tasks import NOW, a_task
 from tests.support.templates import template
 
 DESCRIPTION: Any = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text())
@@ -121,6 +125,29 @@ def _references(document: Any) -> list[str]:
         own = [document["$ref"]] if "$ref" in document else []
         return own + [one for value in document.values() for one in _references(value)]
     return [one for value in document for one in _references(value)] if isinstance(document, list) else []
+
+
+def test_every_link_leads_to_an_operation_by_parameters_that_it_has() -> None:
+    operations = {operation["operationId"]: operation for operation in OPERATIONS.values()}
+    answers = [*DESCRIPTION["components"]["responses"].values()]
+    answers += [answer for one in operations.values() for answer in one["responses"].values()]
+    links = [link for answer in answers for link in answer.get("links", {}).values()]
+    assert {link["operationId"] for link in links} == {"getTask", "cancelTask", "redriveTask"}
+    for link in links:
+        known = {parameter["name"] for parameter in operations[link["operationId"]]["parameters"]}
+        assert set(link["parameters"]) <= known
+
+
+def test_a_task_is_described_with_all_fields_that_it_is_shown_with_and_no_others() -> None:
+    task = a_task(timeline=(TimelineEntry(NOW, "SUBMITTED", 1),))
+    letter = DeadLetter("task-1", 1, "simulated", "Oops", 3, 4, "message-1", None, NOW, NOW + 1, 9)
+    document, raw = task_view(Found(task, "{}", (letter,)))
+    schema = DESCRIPTION["components"]["schemas"]["Task"]
+    assert set(schema["properties"]) == set(schema["required"]) == {*document, *raw}
+    for name, optional in (("timeline", {"error"}), ("deadLetters", set())):
+        one = schema["properties"][name]["items"]
+        assert set(one["properties"]) == {*one["required"], *optional} == {*document[name][0], *optional}
+    assert not schema["additionalProperties"]
 
 
 def test_limits_and_words_are_those_of_the_code() -> None:
