@@ -64,7 +64,16 @@ def cors() -> Cors:
 
 @cache
 def ticks() -> Ticks:
-    return Ticks(parts().registry, lambda body: _accept(body, parts().queue))
+    return Ticks(parts().registry, lambda body: _accept(body, parts().queue), _refused_firing, _broken_firing)
+
+
+def _refused_firing(task_id: str, error: HttpError) -> None:
+    """Nobody reads this answer: without the line a schedule could go wrong for ever unseen."""
+    log.error("scheduled task refused", task_id=task_id, code=error.code)
+
+
+def _broken_firing(task_id: str) -> None:
+    log.exception("scheduled task not submitted", task_id=task_id)
 
 
 def handle(event: Mapping[str, Any], context: Any) -> Any:

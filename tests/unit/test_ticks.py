@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +23,7 @@ from lambdas.submit_task.ticks import NotSubmitted, Ticks
 from tests.support.tasks import a_task
 
 TWO = minute_of(datetime.fromisoformat("2026-11-24T02:00:00Z"))
+DAY = {"type": "object", "properties": {"day": {"type": "string"}}, "required": ["day"]}
 NIGHTLY = cron("0 2 * * *", payload=lambda at: {"day": at.date().isoformat()})
 
 
@@ -30,6 +35,8 @@ class Api:
     calls: int = 0
     broken: set[str] = field(default_factory=set)
     status: int = 503
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    broke: list[str] = field(default_factory=list)
 
     def submit(self, body: str) -> Accepted:
         self.calls += 1
@@ -56,7 +63,9 @@ def ticks(api: Api, **schedules: Schedule) -> Ticks:
     for name, schedule in schedules.items():
         registry.kind(name, schema={}, schedule=schedule)(lambda work: None)
     registry.kind("mail", schema={})(lambda work: None)
-    return Ticks(registry, api.submit)
+    return Ticks(
+        registry, api.submit, lambda task_id, error: api.refused.append((task_id, error.code)), api.broke.append
+    )
 
 
 def test_what_is_due_is_submitted_with_an_id_made_of_kind_and_minute(api: Api) -> None:
@@ -109,6 +118,32 @@ def test_an_id_that_somebody_else_took_is_not_asked_for_again(api: Api, status: 
     assert (warm.tick(TWO), warm.tick(TWO + 1), api.calls) == ([], [], 1)
 
 
+@pytest.mark.parametrize("payload", [lambda at: {"share": 1 / (at.hour - 2)}, lambda at: {"at": at}])
+def test_a_payload_that_cannot_be_made_keeps_no_other_kind_from_its_firing(
+    api: Api, payload: Callable[[datetime], dict[str, Any]]
+) -> None:
+    warm = ticks(api, a=cron("0 2 * * *", payload=payload), b=NIGHTLY)
+    with pytest.raises(NotSubmitted, match=r"^a-20261124T0200Z$"):
+        warm.tick(TWO)
+    assert (list(api.tasks), api.broke) == (["b-20261124T0200Z"], ["a-20261124T0200Z"])
+    assert warm.submitted == {"b-20261124T0200Z"}, "the other is tried again"
+
+
+@pytest.mark.parametrize("status", [400, 409])
+def test_a_refused_firing_is_told_once_with_its_code(api: Api, status: int) -> None:
+    api.broken, api.status = {"a-20261124T0200Z"}, status
+    warm = ticks(api, a=NIGHTLY, b=NIGHTLY)
+    assert (warm.tick(TWO), warm.tick(TWO + 1)) == (["b-20261124T0200Z"], [])
+    assert api.refused == [("a-20261124T0200Z", "trouble")]
+
+
+def test_a_firing_of_unknown_outcome_is_not_told_as_refused(api: Api) -> None:
+    api.broken = {"nightly-20261124T0200Z"}
+    with pytest.raises(NotSubmitted):
+        ticks(api, nightly=NIGHTLY).tick(TWO)
+    assert (api.refused, api.broke) == ([], [])
+
+
 # The function. --------------------------------------------------------------------------------------------------------
 
 
@@ -133,3 +168,46 @@ def test_the_function_takes_the_time_that_it_was_called_for_not_the_time_it_is(
     monkeypatch.setattr(handler, "ticks", Stub)
     assert handler.handle(event, None) == ["made"]
     assert asked == [minute]
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """What the function's logger writes."""
+    stream = io.StringIO()
+    writer = handler.log.handlers[0]
+    assert isinstance(writer, logging.StreamHandler)
+    before = writer.setStream(stream)
+    yield stream
+    writer.setStream(before)
+
+
+def deployed_ticks(monkeypatch: pytest.MonkeyPatch, schedule: Schedule) -> Ticks:
+    """The function's own, with a kind that wants a day; whatever is refused is so before the store is asked."""
+    registry = Registry()
+    registry.kind("nightly", schema=DAY, schedule=schedule)(lambda work: None)
+    parts = SimpleNamespace(registry=registry, store=None, queue=None, default_attempts=3)
+    monkeypatch.setattr(handler, "parts", lambda: parts)
+    return handler.ticks.__wrapped__()
+
+
+def test_a_payload_that_its_schema_refuses_is_an_error_in_the_log_without_the_payload(
+    monkeypatch: pytest.MonkeyPatch, logged: io.StringIO
+) -> None:
+    later_wrong = cron("0 2 * * *", payload=lambda at: {"day": "first" if at.year == 1970 else 987_654})
+    assert deployed_ticks(monkeypatch, later_wrong).tick(TWO) == []
+    [line] = map(json.loads, logged.getvalue().splitlines())
+    wanted = {"level": "ERROR", "message": "scheduled task refused", "task_id": "nightly-20261124T0200Z"}
+    assert wanted.items() <= line.items()
+    assert line["code"] == "invalid_request"
+    assert "987654" not in logged.getvalue()
+
+
+def test_a_payload_that_raises_is_an_error_in_the_log_with_its_stack(
+    monkeypatch: pytest.MonkeyPatch, logged: io.StringIO
+) -> None:
+    with pytest.raises(NotSubmitted):
+        deployed_ticks(monkeypatch, cron("0 2 * * *", payload=lambda at: {"day": f"{1 // (at.hour - 2)}"})).tick(TWO)
+    [line] = map(json.loads, logged.getvalue().splitlines())
+    assert (line["level"], line["message"]) == ("ERROR", "scheduled task not submitted")
+    assert line["task_id"] == "nightly-20261124T0200Z"
+    assert "ZeroDivisionError" in line["exception"]
