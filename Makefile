@@ -26,8 +26,8 @@ demo: $(RUN) ## run 100 tasks to their ends and account for each (COUNT= CONCURR
 	@$(PY) -m scripts.demo
 test: $(DEV) ## unit and integration tests
 	@$(PYTEST) tests
-dashboard: $(RUN) ## open the page of the running stack, with its key; prints the address where there is no display
-	@$(PY) -m scripts.dashboard
+dashboard: $(RUN) ## open the page of the stack, with its key; prints the address where there is no display (TARGET=aws)
+	@$(PY) -m scripts.dashboard $(if $(filter aws,$(TARGET)),--target aws)
 logs: $(RUN) ## what the functions say (SINCE=10m TASK=id FN=process-task LEVEL=WARNING FOLLOW=1 JSON=1 TARGET=aws)
 	@$(PY) -m scripts.logs $(if $(filter aws,$(TARGET)),--target aws)
 status: $(RUN) ## what runs, what is deployed, how much waits

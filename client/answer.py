@@ -24,4 +24,4 @@ class Answer:
 
     def again(self, words: str) -> str:
         """The command to type next, for the same API; the key is not shown."""
-        return f"tasks {words}" + (f" --url {shlex.quote(self.target.url)}" if self.target.url else "")
+        return f"tasks {words}" + "".join(f" {shlex.quote(word)}" for word in self.target.given)

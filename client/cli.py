@@ -1,5 +1,5 @@
-"""Submit tasks, watch them, steer them. The API is that of --url and --key, else of TASKS_URL and TASKS_API_KEY,
-else of the stack that runs on this machine.
+"""Submit tasks, watch them, steer them. The API is that of --url and --key, or with --target aws of the stack in the
+account, else of TASKS_URL and TASKS_API_KEY, else of the stack that runs on this machine.
 
 Exit codes:
   0    done
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None, host: Host | None = None) -> in
 
 def _run(args: argparse.Namespace, screen: Screen, host: Host) -> int:
     try:
-        return _answered(Answer(args, screen, target(args.url, args.key, os.environ, host), host))
+        return _answered(Answer(args, screen, target(args.url, args.key, os.environ, host, args.target), host))
     except Usage as error:
         screen.fail(error.message, error.hint)
         return 2
@@ -75,7 +75,7 @@ def _answered(answer: Answer) -> int:
 def parser() -> Parser:
     about = argparse.RawDescriptionHelpFormatter
     top = Parser("tasks", description=__doc__, formatter_class=about, parents=[_common()])
-    top.set_defaults(url=None, key=None, json=False)
+    top.set_defaults(url=None, key=None, target=None, json=False)
     under = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(name: str, run: Callable[[Answer], int], about: str) -> Parser:
@@ -107,6 +107,7 @@ def _common() -> Parser:
     common = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--url", help="the API, with or without /tasks; else TASKS_URL, else the running stack's")
     common.add_argument("--key", help="its key; else TASKS_API_KEY, else the running stack's")
+    common.add_argument("--target", choices=("aws",), help="aws: the stack in the AWS account, of STAGE and AWS_REGION")
     common.add_argument("--json", action="store_true", help="answer with one JSON document")
     return common
 

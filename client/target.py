@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,29 +17,36 @@ GIVE_KEY = "--key KEY, or TASKS_API_KEY=KEY"
 @dataclass(frozen=True)
 class Host:
     """`running`: the outputs of the stack on this machine. `show`: opens the dashboard of a base URL with a key and an
-    anchor; the address where there is no display."""
+    anchor; the address where there is no display. `account`: the outputs of the stack in the AWS account, or Usage;
+    None where the machine cannot look for it."""
 
     running: Callable[[], Mapping[str, Any] | None] = lambda: None
     show: Callable[[str, str, str], str | None] = lambda base, key, anchor: f"{base}/#key={key}{anchor}"
+    account: Callable[[], Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
 class Target:
-    """`url` is None where nobody named it: the running stack, which the same command finds again."""
+    """`given` are the options that named it, and that lead the next command there, too."""
 
     client: TaskClient
     key: str
-    url: str | None
+    given: Sequence[str]
 
     def page(self, task_id: str) -> str:
         return f"{self.client.base_url}/#task={task_id}"
 
 
-def target(url: str | None, key: str | None, environ: Mapping[str, str], host: Host) -> Target:
-    """
+def target(
+    url: str | None, key: str | None, environ: Mapping[str, str], host: Host, where: str | None = None
+) -> Target:
+    """`where` is "aws" for the stack in the account, whatever the environment says.
+
     Raises:
         Usage: no API is named and none runs here, or its key is not known.
     """
+    if where is not None:
+        return _in_account(url, key, host, where)
     named = url or environ.get("TASKS_URL") or None
     known = key or environ.get("TASKS_API_KEY") or None
     if named is not None and not _is_url(named):
@@ -56,11 +63,25 @@ def target(url: str | None, key: str | None, environ: Mapping[str, str], host: H
         known = str(outputs["api_key"])
     if known is None:
         raise Usage(f"There is no key for {named}.", GIVE_KEY)
-    if not known.isascii() or not known.isprintable() or " " in known:
+    return Target(TaskClient(named, _checked(known)), known, ("--url", url) if url else ())
+
+
+def _in_account(url: str | None, key: str | None, host: Host, where: str) -> Target:
+    if url is not None:
+        raise Usage("--url and --target each name an API.", "one of them")
+    if host.account is None:
+        raise Usage("The AWS account can be looked into only from a checkout.", GIVE)
+    outputs = host.account()
+    known = key or str(outputs["api_key"])
+    return Target(TaskClient(str(outputs["api_url"]), _checked(known)), known, ("--target", where))
+
+
+def _checked(key: str) -> str:
+    if not key.isascii() or not key.isprintable() or " " in key:
         raise Usage(
             "The key holds a character that no key has (it is not shown here).", "--key KEY, or TASKS_API_KEY=KEY"
         )
-    return Target(TaskClient(named, known), known, url)
+    return key
 
 
 def _base(url: str) -> str:

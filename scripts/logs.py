@@ -12,7 +12,6 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +23,7 @@ from bootstrap.errors import BootstrapError
 from bootstrap.targets import TARGETS
 from lambdas.common.task import TASK_ID
 from scripts import running
+from scripts.function_names import logical_id
 from scripts.log_events import Event, Source, follow, for_task
 from scripts.log_lines import LEVELS, Line, hues, lines, text, wait
 from scripts.log_task import Way
@@ -75,12 +75,13 @@ def _switch(variables: Mapping[str, str], name: str) -> bool:
 
 
 def chosen(functions: Mapping[str, str], wish: Wanted) -> list[str]:
-    """Log groups of the wanted functions."""
-    names = sorted(name for name in functions.values() if wish.function is None or name.endswith(wish.function))
-    if not names:
-        known = ", ".join(sorted(name.split("-", 1)[1] for name in functions.values()))
-        raise BootstrapError(f"FN is {wish.function!r}; there are: {known}.")
-    return [f"{GROUP}{name}" for name in names]
+    """Log groups of the wanted functions.
+
+    Raises:
+        BootstrapError: there is no such function.
+    """
+    names = functions.values() if wish.function is None else [functions[logical_id(wish.function)]]
+    return [f"{GROUP}{name}" for name in sorted(names)]
 
 
 # Show. ----------------------------------------------------------------------------------------------------------------
@@ -173,18 +174,6 @@ def _aside(said: str) -> None:
     console.err.print(said, style="dim", markup=False)
 
 
-def _deployment(target: str | None) -> Deployment:
-    """In the account with `--target aws`, else on the local AWS that runs."""
-    if target != "aws":
-        return running.deployment()
-    found = Deployment(
-        aws_account.place(os.environ), settings.read({"STAGE": os.environ["STAGE"]} if "STAGE" in os.environ else {})
-    )
-    with redirect_stdout(sys.stderr):
-        aws_account.introduce(found.place)
-    return found
-
-
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.logs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -198,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _arguments(arguments)
     try:
         wish = wanted({**os.environ, **({"JSON": "1"} if args.json else {})})
-        show(wish, _deployment(args.target), lambda: round(time.time() * 1000), time.sleep)
+        show(wish, running.deployment_of(args.target), lambda: round(time.time() * 1000), time.sleep)
     except BootstrapError as error:
         console.fail(error.message, error.hint)
         return 1

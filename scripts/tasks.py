@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
+from collections.abc import Mapping
+from typing import Any
 
+from bootstrap.errors import BootstrapError
 from client.cli import main
 from client.target import Host
+from client.words import Usage
 from scripts.dashboard import address, has_display
-from scripts.running import running_outputs
+from scripts.running import outputs_of_account, running_outputs
 
 
 def show(base_url: str, key: str, anchor: str) -> str | None:
@@ -18,5 +22,16 @@ def show(base_url: str, key: str, anchor: str) -> str | None:
     return None if has_display(os.environ, sys.platform) and webbrowser.open(url) else url
 
 
+def account() -> Mapping[str, Any]:
+    """
+    Raises:
+        Usage: nothing is deployed there, or AWS refuses.
+    """
+    try:
+        return outputs_of_account()
+    except BootstrapError as error:
+        raise Usage(error.message, error.hint) from error
+
+
 if __name__ == "__main__":
-    sys.exit(main(host=Host(running_outputs, show)))
+    sys.exit(main(host=Host(running_outputs, show, account)))

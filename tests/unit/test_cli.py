@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -20,6 +21,7 @@ import pytest
 from bootstrap.paths import ROOT
 from client.cli import main
 from client.target import Host
+from client.words import Usage
 from scripts import tasks as command
 from tests.support.server import Reply, Request, Server, in_turn, serving
 from tests.support.stack import free_port
@@ -401,10 +403,48 @@ def host(server: Server, opened: list[str] | None = None, display: bool = False)
         (opened if opened is not None else []).append(address)
         return None if display else address
 
-    return Host(lambda: {"api_url": f"{server.url}/tasks", "base_url": server.url, "api_key": KEY}, show)
+    return Host(lambda: outputs(server), show)
+
+
+def outputs(server: Server) -> Mapping[str, str]:
+    return {"api_url": f"{server.url}/tasks", "base_url": server.url, "api_key": KEY}
 
 
 EMPTY: Reply = (200, {"tasks": [], "cursor": None})
+
+
+def test_the_stack_of_the_account_is_asked_with_its_own_key_whatever_the_environment_names(
+    capsys: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASKS_URL", "http://127.0.0.1:9/dev")
+    monkeypatch.setenv("TASKS_API_KEY", "of-that-one")
+    with serving(in_turn(a_task("FAILED_FINAL"))) as server, serving(never) as local:
+        there = replace(host(local), account=lambda: outputs(server))
+        assert main(["redrive", "a", "--target", "aws"], there) == 0
+    assert [request.headers["x-api-key"] for request in server.requests] == [KEY]
+    assert capsys.readouterr().err.splitlines()[-1] == "  next: tasks redrive a --yes --target aws"
+
+
+def test_the_dashboard_of_the_account_is_opened_not_the_local_one() -> None:
+    opened: list[str] = []
+    with serving(never) as server, serving(never) as local:
+        there = replace(host(local, opened), account=lambda: outputs(server))
+        assert main(["open", "--target", "aws"], there) == 0
+    assert opened == [f"{server.url}/#key={KEY}"]
+
+
+def test_an_account_that_cannot_be_looked_into_is_told_and_no_other_stack_is_asked(capsys: Shown) -> None:
+    def refused() -> Mapping[str, Any]:
+        raise Usage("AWS does not know these credentials.", "aws sso login")
+
+    with serving(never) as local:
+        assert main(["list", "--target", "aws"], replace(host(local), account=refused)) == 2
+        assert main(["list", "--target", "aws"], host(local)) == 2
+        assert main(["list", "--target", "aws", "--url", local.url], replace(host(local), account=refused)) == 2
+    first, hint, alone, _, both, _ = capsys.readouterr().err.splitlines()
+    assert (first, hint) == ("error: AWS does not know these credentials.", "  next: aws sso login")
+    assert "only from a checkout" in alone
+    assert "--url and --target" in both
 
 
 def test_the_api_is_the_one_given_else_of_the_environment_else_the_running_stack(

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from rich.console import Console
 
+from bootstrap import console
 from bootstrap.errors import BootstrapError
 from bootstrap.paths import ROOT
 from lambdas.common import telemetry
@@ -26,7 +28,11 @@ from scripts.logs import Screen, Wanted, chosen, wanted
 from tests.support.tasks import NOW, SECOND, Clock, a_task
 
 GROUP = "/aws/lambda/dev-process-task"
-FUNCTIONS = {"ProcessTask": "dev-process-task", "SubmitTask": "dev-submit-task", "MonitorDlq": "dev-monitor-dlq"}
+FUNCTIONS = {
+    "ProcessTask": "my-dev-process-task",
+    "SubmitTask": "my-dev-submit-task",
+    "SweepTasks": "my-dev-sweep-tasks",
+}
 AT = 1_800_000_000_123
 
 
@@ -214,6 +220,24 @@ def test_without_a_terminal_nothing_is_coloured(capsys: pytest.CaptureFixture[st
     assert "\x1b" not in line
 
 
+TERMINAL = {"FORCE_COLOR": "1", "TTY_INTERACTIVE": "0", "TERM": "xterm"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "escapes"), [(TERMINAL, True), ({**TERMINAL, "NO_COLOR": "1"}, False)], ids=["terminal", "NO_COLOR"]
+)
+def test_on_a_terminal_a_line_is_coloured_unless_no_color_is_set(
+    environment: Mapping[str, str],
+    escapes: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(console, "out", Console(_environ=environment))
+    [line] = printed(capsys, Wanted(), a_line("task failed", level="ERROR"))
+    assert ("\x1b" in line) is escapes
+    assert "task failed" in line
+
+
 def test_documents_are_all_that_is_printed_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, Wanted(json=True, task="t"), a_line("one"), a_line("two"))
     assert [json.loads(line)["message"] for line in out] == ["one", "two"]
@@ -292,18 +316,19 @@ def test_a_wrong_value_is_named_with_what_is_allowed(name: str, value: str) -> N
 @pytest.mark.parametrize(
     ("function", "groups"),
     [
-        (None, ["monitor-dlq", "process-task", "submit-task"]),
+        (None, ["process-task", "submit-task", "sweep-tasks"]),
         ("process-task", ["process-task"]),
-        ("task", ["process-task", "submit-task"]),
+        ("process_task", ["process-task"]),
     ],
 )
-def test_a_function_is_chosen_by_the_end_of_its_name(function: str | None, groups: list[str]) -> None:
-    assert chosen(FUNCTIONS, Wanted(function=function)) == [f"/aws/lambda/dev-{group}" for group in groups]
+def test_a_function_is_chosen_by_its_name_in_either_form(function: str | None, groups: list[str]) -> None:
+    assert chosen(FUNCTIONS, Wanted(function=function)) == [f"/aws/lambda/my-dev-{group}" for group in groups]
 
 
-def test_a_function_that_there_is_not_is_named_with_those_there_are() -> None:
-    with pytest.raises(BootstrapError, match="FN is 'other'; there are: monitor-dlq, process-task, submit-task"):
-        chosen(FUNCTIONS, Wanted(function="other"))
+@pytest.mark.parametrize("typed", ["other", "task", "my-dev-process-task"])
+def test_a_function_that_there_is_not_is_named_with_those_there_are(typed: str) -> None:
+    with pytest.raises(BootstrapError, match=f"FN is '{typed}'; there are: monitor_dlq, process_task, query_tasks"):
+        chosen(FUNCTIONS, Wanted(function=typed))
 
 
 # Reading. -------------------------------------------------------------------------------------------------------------

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from bootstrap.errors import BootstrapError
 from lambdas.common.http import HEADERS
 from lambdas.query_tasks.handler import handle
 from lambdas.query_tasks.page import FOLDER, assemble, page
+from scripts import dashboard
 from scripts.dashboard import address, has_display
 from tests.support.templates import template
 
@@ -125,3 +127,18 @@ def test_make_dashboard_hands_the_key_over_where_no_server_sees_it() -> None:
 )
 def test_a_browser_is_opened_only_where_there_is_a_display(environ: dict[str, str], platform: str, shown: bool) -> None:
     assert has_display(environ, platform) is shown
+
+
+def test_with_target_aws_no_local_stack_is_opened_whatever_is_wrong_with_the_account(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def local() -> dict[str, str]:
+        raise AssertionError("the local stack was looked for")
+
+    def refused() -> dict[str, str]:
+        raise BootstrapError("AWS does not know these credentials.", "aws sso login")
+
+    monkeypatch.setattr(dashboard, "running_outputs", local)
+    monkeypatch.setattr(dashboard, "outputs_of_account", refused)
+    assert dashboard.main(["--target", "aws"]) == 1
+    assert "AWS does not know these credentials" in capsys.readouterr().err
