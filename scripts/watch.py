@@ -6,10 +6,11 @@ tables or schedule) is deployed by a change set, with the settings that the stac
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +30,9 @@ TEMPLATES = (STORAGE_TEMPLATE, APP_TEMPLATE)
 FOLDERS = (LAMBDAS, STORAGE_TEMPLATE.parent, DESCRIPTION.parent)
 """Watched are folders: many editors save a file by putting another in its place."""
 FRESH_SECONDS = 2
-"""A file that says it was written before that was moved here, not saved."""
+"""A file that says it was written so long before anybody looked was moved here, not saved."""
+LOOK_MS = 100
+"""So often it is said that nothing has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +80,20 @@ def _deploy(deployment: Deployment) -> str | None:
 
 
 def saves() -> Iterator[Saved]:
-    """Until Ctrl-C. Saves within 20 ms of one another are one change."""
-    for changes in watchfiles.watch(*FOLDERS, watch_filter=Ours(), debounce=100, step=20):
-        paths = sorted({Path(path) for _, path in changes})
-        yield Saved(paths, saved_at(paths))
+    """From this call on, not from the first that is asked for, until Ctrl-C. Saves within 20 ms are one change."""
+    changes = watchfiles.watch(
+        *FOLDERS, watch_filter=Ours(), debounce=100, step=20, rust_timeout=LOOK_MS, yield_on_timeout=True
+    )
+    return _saves(itertools.chain([next(changes)], changes))  # watchfiles begins to watch with the first `next`
+
+
+def _saves(changes: Iterable[set[watchfiles.main.FileChange]]) -> Iterator[Saved]:
+    looked = time.time()
+    for found in changes:
+        before, looked = looked, time.time()
+        if found:
+            paths = sorted({Path(path) for _, path in found})
+            yield Saved(paths, saved_at(paths, before))
 
 
 class Ours(watchfiles.DefaultFilter):
@@ -91,11 +104,11 @@ class Ours(watchfiles.DefaultFilter):
         return super().__call__(change, path) and (found.is_relative_to(LAMBDAS) or found in (*TEMPLATES, DESCRIPTION))
 
 
-def saved_at(paths: Sequence[Path]) -> float:
-    """When the last of them was written, in seconds since 1970."""
+def saved_at(paths: Sequence[Path], looked: float) -> float:
+    """When the last of them was written, in seconds since 1970; `looked` is when changes were last looked for."""
     now = time.time()
     written = [path.stat().st_mtime for path in paths if path.exists()]
-    return max((at for at in written if now - FRESH_SECONDS < at <= now), default=now)
+    return max((at for at in written if min(now, looked) - FRESH_SECONDS < at <= now), default=now)
 
 
 def show(saved: Saved, what: str | None) -> None:
@@ -124,10 +137,11 @@ def attend(saved: Saved) -> None:
 
 def main() -> int:
     try:
+        found = saves()  # what is saved while the stack is brought up to date is the first change
         console.say("Bringing the stack to what the files say")
         follow(deployed(), templates=True)
         console.say("Watching lambdas/, the templates and docs/openapi.yaml. Save a file; Ctrl-C ends.", "bold")
-        for saved in saves():
+        for saved in found:
             attend(saved)
     except BootstrapError as error:
         console.fail(error.message, error.hint)
