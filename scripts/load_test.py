@@ -3,7 +3,7 @@
 Usage: python -m scripts.load_test <API_URL> [count=100] [concurrency=1]
 
 The URL may end in /tasks or not. The key comes from --api-key, else API_KEY, else the running stack. Exits 1 when any
-task was not accepted.
+task was not accepted, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
 import requests
@@ -83,21 +83,23 @@ class Load:
 
 
 def run(load: Load, count: int, concurrency: int) -> tuple[list[Answer], float]:
-    """Submit `count` tasks; their answers, and the seconds it took. Ctrl-C ends it early with what there is."""
+    """Submit `count` tasks; their answers, and the seconds it took. Ctrl-C ends it early, with fewer answers."""
     answers: list[Answer] = []
     prefix = f"load-{uuid.uuid4().hex[:8]}"
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     started = time.perf_counter()
     with Progress(*columns, console=console.out) as progress, ThreadPoolExecutor(concurrency) as pool:
         bar = progress.add_task("submitting", total=count)
-        futures = [pool.submit(load.submit, f"{prefix}-{number}") for number in range(count)]
+        futures: list[Future[Answer]] = []
         try:
+            futures.extend(pool.submit(load.submit, f"{prefix}-{number}") for number in range(count))
             for future in as_completed(futures):
                 answers.append(future.result())
                 progress.advance(bar)
         except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
             console.say("Interrupted; this is what was done until now.", "yellow")
+            pool.shutdown(cancel_futures=True)  # what is on its way is waited for: it may have been accepted
+            answers = [future.result() for future in futures if not future.cancelled()]
     return answers, time.perf_counter() - started
 
 
@@ -172,9 +174,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not url.startswith(("http://", "https://")):
         console.fail(f"{args.api_url!r} is no URL.", "`make outputs` shows the API URL.")
         return 2
-    answers, seconds = run(Load(url, args.api_key or _key(), args.payload), args.count, args.concurrency)
+    try:
+        answers, seconds = run(Load(url, args.api_key or _key(), args.payload), args.count, args.concurrency)
+    except KeyboardInterrupt:
+        console.fail("Interrupted.")
+        return 130
     report(answers, seconds)
-    return 0 if len(answers) == args.count and all(answer.status in ACCEPTED for answer in answers) else 1
+    if len(answers) < args.count:
+        return 130
+    return 0 if all(answer.status in ACCEPTED for answer in answers) else 1
 
 
 if __name__ == "__main__":

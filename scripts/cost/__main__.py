@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from rich import box
@@ -18,7 +19,7 @@ from rich.table import Table
 from bootstrap import console
 from bootstrap.errors import BootstrapError
 from scripts.cost import prices, stand
-from scripts.cost.bill import Counts
+from scripts.cost.bill import Counts, Ends
 from scripts.cost.measure import BATCHES, DESIGNS, Measured, measure
 from scripts.cost.prices import Prices
 
@@ -154,6 +155,12 @@ def show(found: Measured, list_: Prices, tasks: int, failure_rate: float) -> Non
         out.print(line, soft_wrap=True)
 
 
+def _aside(list_: Prices, name: str, batch: int, ends: Ends) -> None:
+    """Beside the result, which a program may read: it takes a minute or two."""
+    usd = ends.per_good_task(0).usd(list_) * MILLION
+    console.err.print(f"  counted: {name}, {_batches(batch)}: {usd:.2f} USD per million good tasks", style="dim")
+
+
 def as_json(found: Measured, list_: Prices, tasks: int, failure_rate: float) -> dict[str, Any]:
     return {
         "region": list_.region,
@@ -184,10 +191,13 @@ def main() -> int:
     try:
         list_ = prices.read(args.region)
         with stand.stack() as (place, outputs):
-            found = measure(place, outputs)
+            found = measure(place, outputs, partial(_aside, list_))
     except BootstrapError as error:
         console.fail(error.message, error.hint)
         return 1
+    except KeyboardInterrupt:
+        console.fail("Interrupted: what stands above was counted until now. The stack that it was counted on is gone.")
+        return 130
     if args.json:
         print(json.dumps(as_json(found, list_, args.tasks_per_month, args.failure_rate), indent=2))
     else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from bootstrap.deploy import client
@@ -36,18 +37,21 @@ class Measured:
     """Lambda's own lines, which our functions do not keep: bytes of a good task alone in its batch."""
 
 
-def measure(place: Place, outputs: Mapping[str, Any]) -> Measured:
+Tell = Callable[[str, int, Ends], None]
+"""Told what one task of a design costs in batches of a size, as soon as that is counted."""
+
+
+def measure(place: Place, outputs: Mapping[str, Any], tell: Tell = lambda *_: None) -> Measured:
     lab = Lab(place, outputs["stage"])
     bench, functions = Bench(lab), Functions(lab, outputs)
     sites = {"ours": functions.ours, "original": functions.original}
     for site in sites.values():
         functions.tasks(site, 0, BATCH)  # cold starts are AWS's own, and rare where there is something to do
     counted = {"ours": bench.minute().billed, "original": Counts({})}
-    ends = {
-        (name, batch): _ends(bench, functions, sites[name], batch, counted[name])
-        for name in DESIGNS
-        for batch in BATCHES
-    }
+    ends = {}
+    for name, batch in product(DESIGNS, BATCHES):
+        ends[name, batch] = _ends(bench, functions, sites[name], batch, counted[name])
+        tell(name, batch, ends[name, batch])
     alone = functions.tasks(sites["ours"], 0, 1)
     deaths = {design.name: bench.death(design) for design in bench.both}
     duplicates = {design.name: bench.duplicate(design) for design in bench.both}

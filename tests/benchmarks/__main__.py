@@ -52,7 +52,7 @@ def turns(contenders: Sequence[Each], run: int) -> Sequence[Each]:
 
 
 def bench(asked: Wish) -> int:
-    report, started = Report(asked.runs), time.monotonic()
+    report, started, interrupted = Report(asked.runs), time.monotonic(), False
     loads: Sequence[Workload] = QUICK if asked.quick else FULL
     console.say(f"Benchmark: {len(loads)} workloads, {asked.runs} runs, {site.PROCESSES} processes each.", "bold")
     remove_leftovers(TESTS)
@@ -68,13 +68,14 @@ def bench(asked: Wish) -> int:
             with console.step("Calls and units of a task"), stand.stack() as (place, outputs):
                 report.counts = counts(counted(place, outputs))
     except KeyboardInterrupt:
+        interrupted = True
         console.fail("Interrupted: the report holds what was measured until now.")
     finally:
         if report.figures:
             report.write(asked.folder)
     _show(report)
     console.say(f"{time.monotonic() - started:.0f} s. {asked.folder / 'report.json'}, {asked.folder / 'index.html'}")
-    return 0 if report.tolls else 130
+    return 130 if interrupted else 0
 
 
 def _workloads(here: Site, loads: Sequence[Workload], report: Report) -> None:

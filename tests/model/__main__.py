@@ -1,7 +1,7 @@
 """Explore large bounds and say what was seen: `python -m tests.model [--faults 2] [--attempts 3] [--replays 1] …`.
 
 Without arguments: the runs that docs/guarantees.md speaks of, one after the other. Ends with 1 at a violation, whose
-shortest trace is printed.
+shortest trace is printed, and with 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 
 from tests.model.bugs import BUGS, SWEEPER_OFF
-from tests.model.explore import Explored, explored
+from tests.model.explore import Explored, Stopped, explored
 from tests.model.mutants import SMALL, term_mutants
 from tests.model.rules import Bounds
 
@@ -29,6 +29,17 @@ RUNS = (
 
 def main(arguments: Sequence[str]) -> int:
     options = _parsed(arguments)
+    try:
+        return _explore(options)
+    except Stopped as stopped:
+        print("Interrupted: this is what was seen until now.", file=sys.stderr)
+        _report(stopped.seen)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+    return 130
+
+
+def _explore(options: argparse.Namespace) -> int:
     if options.mutants:
         return _mutants()
     if options.bugs:

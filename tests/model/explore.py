@@ -281,6 +281,14 @@ class Explored:
     """How often each kind of fault struck."""
 
 
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C in the middle; `seen` is what was explored until then."""
+
+    def __init__(self, seen: Explored) -> None:
+        super().__init__()
+        self.seen = seen
+
+
 Progress = Callable[[int, int, float], None]
 
 
@@ -296,14 +304,24 @@ class Explorer:
         self._seen = Explored()
 
     def run(self) -> Explored:
-        began, cpu, seen = time.perf_counter(), time.process_time(), self._seen
+        """
+        Raises:
+            Stopped: Ctrl-C.
+        """
+        began, cpu = time.perf_counter(), time.process_time()
         collecting = gc.isenabled()
         gc.disable()  # nothing here is cyclic, and the collector would walk millions of tuples again and again
         try:
             self._explore(began)
+        except KeyboardInterrupt:
+            raise Stopped(self._summed(began, cpu)) from None
         finally:
             if collecting:
                 gc.enable()
+        return self._summed(began, cpu)
+
+    def _summed(self, began: float, cpu: float) -> Explored:
+        seen = self._seen
         seen.transitions = self._kinds.total()
         seen.fired = Counter({kind: count for kind, count in self._kinds.items() if kind in FAULTS})
         seen.states, seen.seconds = len(self._states), time.perf_counter() - began

@@ -1,6 +1,7 @@
 """Drop each term of each condition from the deployed code: `python -m tests.mutation`. Its named tests must fail.
 
-Ends with 1 when a term survives, has no named test, or has one that does not exist or does not see it.
+Ends with 1 when a term survives, has no named test, or has one that does not exist or does not see it, with 130
+after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -23,9 +24,13 @@ def main(arguments: Sequence[str]) -> int:
     chosen = _chosen(every, options.term)
     killers = dict.fromkeys(options.term, options.by) if options.by else KILLERS
     strangers = [f"{name}: tests are named for it, but there is no such term" for name in killers if name not in every]
-    verdicts = Judge(chosen, killers).run()
+    judge = Judge(chosen, killers)
+    verdicts = judge.run()
     problems = [problem for verdict in verdicts for problem in verdict.problems]
     print("\n".join([*page.lines(verdicts), *strangers, page.score(verdicts)]), flush=True)
+    if judge.interrupted:
+        print(f"Interrupted: {len(verdicts)} of {len(chosen)} terms were dropped.", file=sys.stderr)
+        return 130
     if options.model:
         page.record(_by_model())
     if options.write:

@@ -69,6 +69,8 @@ class Judge:
     terms: Sequence[Term]
     killers: Killers
     verdicts: list[Verdict] = field(default_factory=list)
+    interrupted: bool = False
+    """By Ctrl-C; `verdicts` are those until then."""
     _intact: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> list[Verdict]:
@@ -84,7 +86,7 @@ class Judge:
             return self.verdicts
         quiet = ["-o", "addopts=", "-p", "no:terminal", "-p", "no:cacheprovider", "--rootdir", str(ROOT)]
         code = pytest.main([*quiet, *(str(ROOT / file) for file in files)], plugins=[self])
-        if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED) and not self.interrupted:
             raise NotCollected(f"pytest ended with {code}; look for the reason by: python -m pytest {' '.join(files)}")
         return self.verdicts
 
@@ -95,8 +97,12 @@ class Judge:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         if session.testsfailed:
             raise session.Interrupted("a test file has an error")
-        self.verdicts = [self._judged(term, session.items) for term in self.terms]
+        for term in self.terms:
+            self.verdicts.append(self._judged(term, session.items))
         return True
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        self.interrupted = not isinstance(excinfo.value, pytest.Session.Interrupted)
 
     def _judged(self, term: Term, items: Sequence[pytest.Item]) -> Verdict:
         named = {test: _of(items, test) for test in self.killers.get(str(term), ())}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 
@@ -10,10 +11,10 @@ import pytest
 
 from bootstrap.errors import BootstrapError
 from scripts.cost import __main__ as cost
-from scripts.cost import prices
+from scripts.cost import prices, stand
 from scripts.cost.bill import Counts, Ends, Fixed, polls
 from scripts.cost.functions import Ran, Site, read
-from scripts.cost.measure import BATCHES, DESIGNS, Measured
+from scripts.cost.measure import BATCHES, DESIGNS, Measured, Tell
 from scripts.cost.prices import Price, Prices
 
 LIST = Prices(
@@ -115,6 +116,23 @@ def test_lambdas_own_lines_are_billed_where_they_are_kept(kept: bool, log_bytes:
     site = Site("ours", "submit", "process", "monitor", "queue", "dlq", 5, 0.5, system_lines=kept)
     counts = site.counts(Ran(2, 4000, own_bytes=10, metric_bytes=5, system_bytes=100))
     assert counts == Counts({"invocations": 2, "gb_seconds": 2, "log_bytes": log_bytes})
+
+
+def test_a_stopped_count_ends_with_130_in_one_line_below_what_it_had(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: object, __: object, tell: Tell) -> Measured:
+        tell("ours", 10, measured(2, 1).ends["ours", 10])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.argv", ["cost"])
+    monkeypatch.setattr(stand, "stack", lambda: nullcontext((None, {})))
+    monkeypatch.setattr(cost, "measure", interrupted)
+    assert cost.main() == 130
+    out, err = capsys.readouterr()
+    had, last = err.splitlines()
+    assert had == "  counted: ours, full batches of 10: 7.00 USD per million good tasks"
+    assert (out, last.startswith("error: Interrupted")) == ("", True)
 
 
 # The tables. ----------------------------------------------------------------------------------------------------------

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Callable
 
 import pytest
 
+from scripts import load_test
 from scripts.load_test import NO_ANSWER, Load, main, percentile, run
 from tests.support.server import Reply, Request, in_turn, serving
 from tests.support.stack import free_port
@@ -113,6 +117,40 @@ def test_answers_are_measured_one_by_one() -> None:
         answers, seconds = run(Load(f"{server.url}/tasks", "secret", {}), 5, 2)
     assert [answer.status for answer in answers] == [202] * 5
     assert 0 < sum(answer.seconds for answer in answers) <= seconds * 2
+
+
+def test_ctrl_c_ends_it_with_130_and_what_was_answered_until_then(capsys: Shown) -> None:
+    sent = threading.Event()
+
+    def answer(_: Request) -> Reply:
+        if sent.is_set():
+            return ACCEPTED
+        sent.set()
+        os.kill(os.getpid(), signal.SIGINT)
+        return ACCEPTED
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    try:
+        with serving(answer) as server:
+            assert main([server.url, "5000", *KEY]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    shown = capsys.readouterr()
+    assert "Interrupted; this is what was done until now." in shown.out
+    assert "requests/s" in shown.out
+    assert len(server.requests) < 5000
+
+
+def test_ctrl_c_before_the_first_task_ends_it_with_130_in_one_line(
+    capsys: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.delenv("API_KEY", raising=False)
+    monkeypatch.setattr(load_test, "running_outputs", interrupted)
+    assert main(["http://127.0.0.1:9", "1"]) == 130
+    assert capsys.readouterr().err == "error: Interrupted.\n"
 
 
 BAD_ARGUMENTS = {

@@ -5,11 +5,13 @@ Larger bounds: `python -m tests.model`.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from lambdas.common import rows
+from tests.model import __main__ as model
 from tests.model import checks
 from tests.model.actors import held
 from tests.model.bugs import BUGS, SWEEPER_OFF, Bug
@@ -185,3 +187,22 @@ STRANGE_WRITES = {
 def test_a_write_is_judged_by_the_rows_alone(broken: str, case: tuple[Row, str, int]) -> None:
     row, name, token = case
     assert checks.of_write(row, Order(name, row._replace(token=token)), row) == broken
+
+
+def test_a_stopped_exploration_ends_with_130_and_says_what_it_had_seen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expand = Explorer._expand
+
+    def interrupted(self: Explorer, at: int) -> None:
+        if at == 500:
+            raise KeyboardInterrupt
+        expand(self, at)
+
+    monkeypatch.setattr(Explorer, "_expand", interrupted)
+    assert model.main(["--faults", "2"]) == 130
+    out, err = capsys.readouterr()
+    assert err == "Interrupted: this is what was seen until now.\n"
+    seen = re.search(r"  ([\d,]+) states, ([\d,]+) transitions, .*: stopped; none broken so far", out)
+    assert seen is not None
+    assert int(seen[1].replace(",", "")) > 500

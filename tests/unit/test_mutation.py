@@ -189,6 +189,25 @@ def test_a_term_that_is_not_there_is_not_taken_for_one_that_was_killed() -> None
     assert "no such term: claim.no_such_term" in ended.stderr
 
 
+def test_ctrl_c_ends_the_run_with_130_and_the_terms_until_then() -> None:
+    program = f"""
+import sys
+from tests.mutation.__main__ import main
+from tests.mutation.judge import Judge
+
+def trial(judge, term, item):
+    if judge.verdicts:
+        raise KeyboardInterrupt
+    return judged(judge, term, item)
+
+judged, Judge._trial = Judge._trial, trial
+sys.exit(main(["--term", "claim.attempts_left", "--term", "claim.same_generation", "--by", {BLIND!r}]))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "Interrupted: 1 of 2 terms were dropped.\n")
+    assert "claim.attempts_left SURVIVED" in " ".join(ended.stdout.split())
+
+
 # The table. -----------------------------------------------------------------------------------------------------------
 
 
