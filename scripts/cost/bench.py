@@ -11,7 +11,7 @@ from lambdas.common.minutes import minute_of
 from scripts.cost import capacity
 from scripts.cost.capacity import Item
 from scripts.cost.designs import Design, Fails, OriginalDesign, OurDesign, payloads_inline
-from scripts.cost.lab import BATCH, Lab
+from scripts.cost.lab import BATCH, TOGETHER, Lab
 from scripts.cost.meter import Usage
 from scripts.cost.original import MAX_ATTEMPTS
 
@@ -91,6 +91,26 @@ class Bench:
             with self.lab.meter.phase(phase):
                 self._completed(design, failures, payload)
         return self._per_task(phase)
+
+    def submits(self) -> Usage:
+        """Of one task that is submitted for itself."""
+        with self.lab.meter.phase("ours, submitted alone"):
+            ids = [self.ours.submit(PAYLOADS[SMALL]) for _ in range(BATCH)]
+        self._work_off(ids)
+        return self._per_task("ours, submitted alone")
+
+    def submits_together(self) -> Usage:
+        """Of one task that is submitted with others, TOGETHER of them in one request."""
+        with self.lab.meter.phase("ours, submitted together"):
+            ids = self.ours.submit_together([PAYLOADS[SMALL]] * TOGETHER)
+        self._work_off(ids)
+        return self.lab.meter.phases["ours, submitted together"].per(TOGETHER)
+
+    def _work_off(self, ids: list[str]) -> None:
+        self.fails.attempts = 0
+        for _ in range(0, len(ids), BATCH):
+            self.ours.poll()
+        _check(self.ours, ids, "COMPLETED")
 
     def minute(self) -> Usage:
         """What one invocation of ProcessTask counts for GET /stats, however many tasks it had."""

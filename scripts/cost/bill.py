@@ -41,6 +41,10 @@ class Ends:
     good: Sequence[Counts]
     death: Counts
 
+    def plus(self, counts: Counts) -> Ends:
+        """With so much more for each task, however it ends."""
+        return Ends([good + counts for good in self.good], self.death + counts)
+
     def per_good_task(self, failure_rate: float) -> Counts:
         """With every attempt failing at this rate; what died is paid by those that did not."""
         assert failure_rate < 1, "nothing is ever good"

@@ -20,6 +20,7 @@ from bootstrap import settings
 from lambdas.common import aws, rows, transitions
 from lambdas.common.dead_letters import Recorder
 from lambdas.common.decisions import Answer
+from lambdas.common.http import HttpError
 from lambdas.common.kinds import JsonObject, Registry, Work
 from lambdas.common.queue import TaskQueue
 from lambdas.common.retry import Backoff
@@ -30,8 +31,9 @@ from lambdas.process_task.attempt import Worker
 from lambdas.process_task.batch import respond, work_through
 from lambdas.process_task.kinds.accounts import transfer
 from lambdas.steer_tasks.steer import Steering
+from lambdas.submit_task.batch import submit_all
 from lambdas.submit_task.request import parse
-from lambdas.submit_task.submit import submit
+from lambdas.submit_task.submit import Accepted, Queue, submit
 from lambdas.sweep_tasks.sweep import Healed, Sweeper
 from scripts.cost.capacity import Item
 from scripts.cost.lab import Lab, Record
@@ -42,6 +44,7 @@ MAX_RECEIVES = int(settings.read({}).storage["MaxReceiveCount"])
 RETENTION_SECONDS = 30 * 86_400
 RESEND_AFTER_MS = 180_000
 INVOCATION_MS = 30_000
+UNKNOWN = HttpError(503, "unknown_outcome", "A message was not sent.")
 ACCOUNTS = "accounts"
 
 
@@ -219,13 +222,23 @@ class OurDesign:
     def again(self, payload: JsonObject, task_id: str) -> None:
         self._submit(payload, task_id, "known")
 
+    def submit_together(self, payloads: Sequence[JsonObject]) -> list[str]:
+        """The ids of new tasks, submitted by one request."""
+        texts = [json.dumps({"kind": self.kind, "payload": payload}) for payload in payloads]
+        results = submit_all(texts, self._accept, self.queue, lambda: INVOCATION_MS, UNKNOWN, _unsent)
+        assert {result["status"] for result in results} == {202}, results
+        return [result["taskId"] for result in results]
+
     def _submit(self, payload: JsonObject, task_id: str | None, expected: str) -> str:
-        now = aws.now_ms()
         body = {"kind": self.kind, "payload": payload, **({"taskId": task_id} if task_id else {})}
-        submission = parse(json.dumps(body), self.registry, now)
-        accepted = submit(submission, self.store, self.queue, max_attempts=MAX_ATTEMPTS, now=now, token=aws.new_token())
+        accepted = self._accept(json.dumps(body), self.queue)
         assert accepted.outcome == expected, accepted
         return accepted.task.task_id
+
+    def _accept(self, body: str, queue: Queue) -> Accepted:
+        now = aws.now_ms()
+        submission = parse(body, self.registry, now)
+        return submit(submission, self.store, queue, max_attempts=MAX_ATTEMPTS, now=now, token=aws.new_token())
 
     def poll(self) -> list[Record]:
         return self.lab.poll(self.urls[0], self._attempt)
@@ -345,6 +358,10 @@ class _Silent:
 
 def _complain(task: Task, error: Exception) -> None:
     raise AssertionError(f"{task.task_id}: {error}")
+
+
+def _unsent(message: Message, reason: str) -> None:
+    raise AssertionError(f"{message.task_id}: {reason}")
 
 
 @contextmanager

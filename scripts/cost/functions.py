@@ -21,7 +21,7 @@ from bootstrap.operate import switch
 from bootstrap.paths import ROOT
 from scripts.cost.bill import Counts
 from scripts.cost.designs import MAX_RECEIVES
-from scripts.cost.lab import BATCH, Lab, Record
+from scripts.cost.lab import BATCH, TOGETHER, Lab, Record
 from scripts.cost.original import MAX_ATTEMPTS, TABLE
 
 EVENT_BYTES = 26
@@ -171,6 +171,29 @@ class Functions:
             self._poll(site.process, site.queue_url, batch)
         return self._ran(site.functions)
 
+    def submits(self, site: Site) -> Ran:
+        """Ten tasks, each submitted for itself."""
+        self._submit(site, [])
+        ran = self._ran([site.submit])
+        self._work_off(site, BATCH)
+        return ran
+
+    def submits_together(self, site: Site) -> Ran:
+        """TOGETHER tasks, submitted by one request."""
+        body = json.dumps({"tasks": [_a_task([]) for _ in range(TOGETHER)]})
+        event = {"resource": "/tasks/batch", "httpMethod": "POST", "headers": {}, "body": body}
+        answer = self._invoke(site.submit, event)
+        statuses = [result["status"] for result in json.loads(answer["body"])["results"]]
+        assert statuses == [202] * TOGETHER, answer
+        ran = self._ran([site.submit])
+        self._work_off(site, TOGETHER)
+        return ran
+
+    def _work_off(self, site: Site, count: int) -> None:
+        for _ in range(0, count, BATCH):
+            self._poll(site.process, site.queue_url, BATCH)
+        self._ran([site.process])
+
     def deaths(self, site: Site, batch: int) -> Ran:
         """Ten tasks that fail in all attempts, carried to the dead-letter queue and through the monitor."""
         self._submit(site, list(range(1, MAX_ATTEMPTS + 1)))
@@ -227,8 +250,7 @@ class Functions:
 
     def _submit(self, site: Site, failures: list[int]) -> None:
         for _ in range(BATCH):
-            payload = {"text": "x" * 100, "simulate": {"failAttempts": failures}}
-            event = {"httpMethod": "POST", "path": "/tasks", "headers": {}, "body": json.dumps({"payload": payload})}
+            event = {"httpMethod": "POST", "path": "/tasks", "headers": {}, "body": json.dumps(_a_task(failures))}
             answer = self._invoke(site.submit, event)
             assert answer["statusCode"] == 202, answer
 
@@ -241,6 +263,10 @@ class Functions:
             failed = {item["itemIdentifier"] for item in (answer or {}).get("batchItemFailures", [])}
             self.lab.delete(self.lab.sqs, queue_url, [each for each in part if each["messageId"] not in failed])
         return records
+
+
+def _a_task(failures: list[int]) -> dict[str, Any]:
+    return {"payload": {"text": "x" * 100, "simulate": {"failAttempts": failures}}}
 
 
 def _policy(statement: Mapping[str, Any]) -> str:

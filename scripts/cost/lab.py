@@ -17,6 +17,8 @@ from lambdas.common import aws
 from scripts.cost.meter import LiveTables, Meter
 
 BATCH = 10
+TOGETHER = 100
+"""Tasks of one POST /tasks/batch: the most that it takes."""
 MOVE_SECONDS = 30
 
 Record = dict[str, Any]

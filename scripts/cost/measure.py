@@ -13,21 +13,23 @@ from scripts.cost.bench import Bench, Line, on_every_task, on_trouble
 from scripts.cost.bill import MINUTES as SWEEPS
 from scripts.cost.bill import Counts, Ends, Fixed, polls
 from scripts.cost.functions import Functions, Ran, Site
-from scripts.cost.lab import BATCH, Lab
+from scripts.cost.lab import BATCH, TOGETHER, Lab
 from scripts.cost.meter import Usage
 from scripts.cost.original import MAX_ATTEMPTS
 
 BATCHES = (1, BATCH)
 """A task alone in its batch, as when there is little to do, and full batches."""
 DESIGNS = ("ours", "original")
+"""Their tasks each submitted for itself: the original knows no other way."""
+BATCHED = "batched"
+"""Ours again, submitted TOGETHER by one request."""
 REQUEST = Counts({"rest_requests": 1})
-"""Each task is submitted for itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
     ends: Mapping[tuple[str, int], Ends]
-    """By design and batch."""
+    """By design or BATCHED, and batch."""
     fixed: Mapping[str, Fixed]
     """By design; ours without what FIXED=low leaves out is "low"."""
     guarantees: Sequence[Line]
@@ -52,6 +54,10 @@ def measure(place: Place, outputs: Mapping[str, Any], tell: Tell = lambda *_: No
     for name, batch in product(DESIGNS, BATCHES):
         ends[name, batch] = _ends(bench, functions, sites[name], batch, counted[name])
         tell(name, batch, ends[name, batch])
+    together = _together(bench, functions, sites["ours"])
+    for batch in BATCHES:
+        ends[BATCHED, batch] = ends["ours", batch].plus(together)
+        tell(BATCHED, batch, ends[BATCHED, batch])
     alone = functions.tasks(sites["ours"], 0, 1)
     deaths = {design.name: bench.death(design) for design in bench.both}
     duplicates = {design.name: bench.duplicate(design) for design in bench.both}
@@ -76,6 +82,13 @@ def _task(usage: Usage, ran: Ran, site: Site, batch: int) -> Counts:
     """One task: `usage` is of one, in full batches; `ran` is of ten."""
     used = usage if batch == BATCH else usage.alone(BATCH)
     return REQUEST + used.billed + site.counts(ran) * (1 / BATCH)
+
+
+def _together(bench: Bench, functions: Functions, site: Site) -> Counts:
+    """What a task counts more (less, where negative) that is submitted with others instead of for itself."""
+    alone = REQUEST + bench.submits().billed + site.counts(functions.submits(site)) * (1 / BATCH)
+    request = REQUEST + site.counts(functions.submits_together(site))
+    return bench.submits_together().billed + request * (1 / TOGETHER) + alone * -1
 
 
 def _fixed(place: Place, functions: Functions, idle: Usage, ran: Ran) -> dict[str, Fixed]:

@@ -252,7 +252,8 @@ class _Call:
         return Usage(reads=self._read_units())
 
     def _requests(self) -> int:
-        bodies = [self.params.get("MessageBody", "")]
+        sent = self.params["Entries"] if self.operation == "SendMessageBatch" else [self.params]
+        bodies = [each.get("MessageBody", "") for each in sent]
         if self.operation == "ReceiveMessage":
             bodies = [message["Body"] for message in self.answer.get("Messages", [])]
         return capacity.request_units(sum(len(body.encode()) for body in bodies))

@@ -50,6 +50,21 @@ def test_a_good_task_uses_what_the_guarantees_page_says(
 
 
 @GROUP
+@pytest.mark.parametrize(("batch", "requests", "invocations"), [(1, 2.1, 1.01), (10, 0.3, 0.11)])
+def test_in_batches_of_a_hundred_a_task_writes_as_much_and_shares_request_invocation_and_sends(
+    batch: int, requests: float, invocations: float
+) -> None:
+    alone, together = counted("ours", batch, 0), counted("batched", batch, 0)
+    assert together["write_units"] == pytest.approx(alone["write_units"])
+    known = {name: pytest.approx(together[name]) for name in ("rest_requests", "queue_requests", "invocations")}
+    assert known == {"rest_requests": 0.01, "queue_requests": requests, "invocations": invocations}
+    assert alone["log_bytes"] < together["log_bytes"] < alone["log_bytes"] * 1.1, (
+        "a line for each task, and one for all"
+    )
+    assert found()["target"]["batched"] < found()["target"]["single"]
+
+
+@GROUP
 def test_with_failures_a_good_task_pays_for_retries_and_for_the_dead() -> None:
     # Of 8 tasks 4 need one attempt, 2 two, 1 three, and 1 dies after three attempts and two more receives.
     invocations = counted("ours", 1, 0.5)["invocations"]

@@ -14,7 +14,7 @@ from scripts.cost import __main__ as cost
 from scripts.cost import prices, stand
 from scripts.cost.bill import Counts, Ends, Fixed, polls
 from scripts.cost.functions import Ran, Site, read
-from scripts.cost.measure import BATCHES, DESIGNS, Measured, Tell
+from scripts.cost.measure import BATCHED, BATCHES, DESIGNS, Measured, Tell
 from scripts.cost.prices import Price, Prices
 
 LIST = Prices(
@@ -24,6 +24,8 @@ LIST = Prices(
         name: Price(usd, 1, "a page")
         for name, usd in {
             "rest_requests": 4,
+            "invocations": 1,
+            "read_units": 1,
             "write_units": 2,
             "log_bytes": 1,
             "metrics": 30,
@@ -57,6 +59,11 @@ def test_counts_are_added_by_name_multiplied_and_priced() -> None:
 def test_a_good_task_pays_for_its_retries_and_for_those_that_died(rate: float, count: float) -> None:
     two_attempts = Ends([requests(1), requests(2)], requests(10))
     assert two_attempts.per_good_task(rate).of["rest_requests"] == pytest.approx(count)
+
+
+def test_what_each_task_counts_more_is_paid_by_those_that_died_too() -> None:
+    ends = Ends([requests(1), requests(2)], requests(10)).plus(requests(-0.5))
+    assert ends == Ends([requests(0.5), requests(1.5)], requests(9.5))
 
 
 def test_an_idle_queue_is_asked_by_five_polls_of_twenty_seconds() -> None:
@@ -140,7 +147,8 @@ def test_a_stopped_count_ends_with_130_in_one_line_below_what_it_had(
 
 def measured(ours: float, original: float) -> Measured:
     good = {"ours": Counts({"rest_requests": ours, "log_bytes": 1}), "original": requests(original)}
-    ends = {(name, batch): Ends([good[name]], requests(0)) for name in DESIGNS for batch in BATCHES}
+    good[BATCHED] = Counts({"rest_requests": 0.01, "log_bytes": 1})
+    ends = {(name, batch): Ends([counts], requests(0)) for name, counts in good.items() for batch in BATCHES}
     fixed = {
         "ours": Fixed({"polls": Counts({"queue_requests": 7}), "metrics": Counts({"metrics": 2})}),
         "low": Fixed({"polls": Counts({"queue_requests": 7})}),
@@ -149,11 +157,18 @@ def measured(ours: float, original: float) -> Measured:
     return Measured(ends, fixed, [], metrics_of_logs=0.5, dropped_log_bytes=3)
 
 
+@pytest.mark.parametrize(("original", "word"), [(0.44, "reached"), (0.43, "missed")])
+def test_the_target_of_batches_is_reached_or_missed(original: float, word: str) -> None:
+    _, batched, _ = cost.verdict(measured(1, original), LIST)
+    assert batched.endswith(f" {word}.")
+
+
 @pytest.mark.parametrize(("original", "word"), [(1.1, "reached"), (1.0, "missed")])
 def test_the_target_is_reached_or_missed(original: float, word: str) -> None:
     first, second, third = cost.verdict(measured(1, original), LIST)
     assert f"{5 / (4 * original):.3f}, {word}." in first
-    assert "not in this run yet" in second
+    assert "in batches of 100, received in full batches: at most 0.6 times the original." in second
+    assert f"{1.04 / (4 * original):.3f}" in second
     assert "3000000.00 USD" in third
 
 
@@ -178,15 +193,15 @@ def test_both_designs_stand_side_by_side_with_their_sum_and_ratio() -> None:
     rows = list(zip(*(column.cells for column in table.columns), strict=True))
     million = 1_000_000
     assert [row[2:] for row in rows] == [
-        (f"{million:,}", f"{4 * million:,}.00", f"{2 * million:,}", f"{8 * million:,}.00"),
-        (f"{million:,}", f"{million:,}.00", "0", "0.00"),
-        ("", f"{5 * million:,}.00", "", f"{8 * million:,}.00"),
-        ("", "0.62", "", ""),
+        (f"{million:,}", f"{4 * million:,}.00", "10,000", "40,000.00", f"{2 * million:,}", f"{8 * million:,}.00"),
+        (f"{million:,}", f"{million:,}.00", f"{million:,}", f"{million:,}.00", "0", "0.00"),
+        ("", f"{5 * million:,}.00", "", "1,040,000.00", "", f"{8 * million:,}.00"),
+        ("", "0.62", "", "0.13", "", ""),
     ]
 
 
 def test_the_machine_readable_form_has_every_case() -> None:
     found = cost.as_json(measured(1, 2), LIST, 1000, 0.3)
     cases = {(case["design"], case["batch"], case["failure_rate"]) for case in found["per_million"]}
-    assert cases == {(name, batch, rate) for name in DESIGNS for batch in BATCHES for rate in (0, 0.3)}
+    assert cases == {(name, batch, rate) for name in (*DESIGNS, BATCHED) for batch in BATCHES for rate in (0, 0.3)}
     assert found["fixed_per_month"]["low"] == {"polls": 7}

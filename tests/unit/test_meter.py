@@ -231,10 +231,15 @@ def test_reads_are_counted_from_what_was_read(method: str, request_: Any, answer
     assert meter.phases["one"].reads == units
 
 
+SENT: Any = {"Successful": [], "Failed": []}
+
+
 @pytest.mark.parametrize(
     ("method", "request_", "answer", "requests"),
     [
         ("send_message", {"QueueUrl": "u", "MessageBody": "x" * 70_000}, {}, 2),
+        ("send_message_batch", {"QueueUrl": "u", "Entries": [{"Id": "1", "MessageBody": "x"}] * 10}, SENT, 1),
+        ("send_message_batch", {"QueueUrl": "u", "Entries": [{"Id": "1", "MessageBody": "x" * 40_000}] * 2}, SENT, 2),
         ("receive_message", {"QueueUrl": "u"}, {"Messages": [{"Body": "x" * 40_000}] * 2}, 2),
         ("receive_message", {"QueueUrl": "u"}, {}, 1),
         ("change_message_visibility", {"QueueUrl": "u", "ReceiptHandle": "r", "VisibilityTimeout": 0}, {}, 1),
