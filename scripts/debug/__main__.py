@@ -145,21 +145,24 @@ def debug(wish: Wanted) -> None:
     deployment = running.deployment()
     with locks.alone(local_dir() / "debug.lock"):
         session = Session(Swap(deployment, wish.function, _free_port()), _door(deployment))
-        title = f"A debugger for {session.name} ({in_snake_case(wish.function)})"
         relay = Relay(wish.port, session.dial, console.say)
         try:
-            with console.step(title), state.exclusive():
+            with console.step(_title(session.name, wish.function)), state.exclusive():
                 session.swap.begin()
             if session.idle():
                 session.wake()
             relay.serve()
-            _explain(session, relay.port)
+            _explain(relay.port)
             _stay(session)
         finally:
             _put_back(session, relay)
 
 
-def _explain(session: Session, port: int) -> None:
+def _title(name: str, function: str) -> str:
+    return f"A debugger for {name} ({in_snake_case(function)})"
+
+
+def _explain(port: int) -> None:
     console.say(f"Attach to {LOOPBACK}:{port}. In VS Code: Run and Debug > `{CONFIGURATION}`.", "bold green")
     console.detail(f"set a breakpoint in lambdas/, then submit a task; a pause may last {PAUSE_SECONDS // 60} minutes")
     console.detail("one message and one worker at a time; Ctrl-C puts everything back")

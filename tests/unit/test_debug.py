@@ -6,6 +6,7 @@ import copy
 import importlib
 import json
 import os
+import re
 import socket
 import sys
 import threading
@@ -18,13 +19,14 @@ from typing import Any
 
 import pytest
 
-from bootstrap import package, template
+from bootstrap import console, package, template
 from bootstrap.deploy import APP_TEMPLATE
 from bootstrap.errors import BootstrapError
 from bootstrap.package import PACKAGES
 from bootstrap.paths import ROOT
 from lambdas.common.kinds import Registry
 from lambdas.process_task.attempt import Worker
+from scripts.debug import __main__ as debug
 from scripts.debug import changes, entry
 from scripts.debug.__main__ import CONFIGURATION, DEFAULT_PORT, Wanted, wanted
 from scripts.debug.entry import ORDER, WAKE, Order
@@ -70,6 +72,24 @@ def test_vs_code_attaches_where_make_debug_listens_under_the_name_that_it_says()
     [found] = [one for one in configurations if one["name"] == CONFIGURATION]
     assert found["connect"] == {"host": "127.0.0.1", "port": DEFAULT_PORT}
     assert "pathMappings" not in found
+
+
+def test_vs_code_knows_by_what_make_debug_prints_when_it_begins_is_ready_and_fails(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tasks = json.loads((ROOT / ".vscode/tasks.json").read_text())["tasks"]
+    [matcher] = [one["problemMatcher"] for one in tasks if one["label"] == "debug a function"]
+    with console.step(debug._title("dev-process-task", "ProcessTask")):
+        debug._explain(DEFAULT_PORT)
+    began, ready, *_ = capsys.readouterr().out.splitlines()
+    assert re.search(matcher["background"]["beginsPattern"], began)
+    assert re.search(matcher["background"]["endsPattern"], ready)
+    assert not re.search(matcher["background"]["endsPattern"], began)
+    console.fail("the stack is down", "make up")
+    said = capsys.readouterr().err.splitlines()[0]
+    found = re.search(matcher["pattern"]["regexp"], said)
+    assert found is not None
+    assert found[matcher["pattern"]["message"]] == "the stack is down"
 
 
 def test_vs_code_offers_each_function() -> None:
