@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, assert_never
 
 from lambdas.common.transitions import Value, Write
 
@@ -57,6 +57,7 @@ def _attribute(value: Value) -> dict[str, Any]:
             return {"M": to_wire(value)}
         case set():
             return {"SS": list(value)}
+    assert_never(value)  # the SDK would send whatever it is, or part of it: it does not check what comes from here
 
 
 def from_wire(item: Mapping[str, Any]) -> dict[str, Any]:
