@@ -118,6 +118,11 @@ class TaskStore:
 
         return self._guarded(call) or written[0]
 
+    def write(self, write: Write) -> Refused | None:
+        """Carry out one transition whose new row nobody needs: None when it was written."""
+        request = self._update(write)
+        return self._guarded(lambda: self._client.update_item(**request))
+
     def commit(self, write: Write, effects: Sequence[Effect], token: str) -> Refused | EffectRefused | None:
         """Carry out one transition and `effects` in one transaction: None when all was written, else nothing was.
 
@@ -140,8 +145,7 @@ class TaskStore:
             Busy: another transaction was in the way; nothing was written.
         """
         if task.payload is not None:
-            refused = self.apply(write)
-            return refused if isinstance(refused, Refused) else None
+            return self.write(write)
         condition = conjunction(transitions.PAYLOAD_THERE)
         keep = {
             "UpdateExpression": "REMOVE expiresAt",

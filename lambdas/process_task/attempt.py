@@ -35,6 +35,7 @@ class Store(Protocol):
     def get(self, task_id: str) -> Task | None: ...
     def payload(self, task: Task) -> str: ...
     def apply(self, write: Write) -> Task | Refused: ...
+    def write(self, write: Write) -> Refused | None: ...
     def commit(self, write: Write, effects: Sequence[Effect], token: str) -> Refused | EffectRefused | None: ...
     def expire_payload(self, task: Task, expires_at_seconds: int) -> None: ...
 
@@ -92,7 +93,7 @@ class Worker:
             written = self._commit(write, effects, claimed, ends_at)
         except Exception as error:  # noqa: BLE001  the work of a kind may raise anything, and any of it is a failed attempt
             return self.fail(claimed, error)
-        if written is None or _as_written(claimed, written, Status.COMPLETED):
+        if _as_written(claimed, written, Status.COMPLETED):
             return self._completed(claimed)
         return _stale(claimed)
 
@@ -162,14 +163,14 @@ class Worker:
             raise PermanentError(problem)
         return effects
 
-    def _commit(self, write: Write, effects: Effects, task: Task, ends_at: int) -> Task | Refused | None:
+    def _commit(self, write: Write, effects: Effects, task: Task, ends_at: int) -> Refused | None:
         """Write COMPLETED, with the effects when there are any; what conflicts is tried again while time is left.
 
         Raises:
             Busy: it conflicted to the end. Or the error that an effect declared for its own condition.
         """
         if not effects.items:
-            return self.store.apply(write)
+            return self.store.write(write)
         for tries in itertools.count(1):
             try:
                 answer = self.store.commit(write, effects.items, task.token)
@@ -188,7 +189,7 @@ class Worker:
         return self.now() // 1000 + self.retention_seconds
 
     def _finish(self, write: Write, task: Task, outcome: Outcome) -> Outcome:
-        written = self.store.apply(write)
+        written = self.store.write(write)
         if _as_written(task, written, Status(str(write.values[":status"]))):
             return outcome
         if _as_written(task, written, Status.COMPLETED):  # only the acknowledgement of that was lost
@@ -208,9 +209,11 @@ class Worker:
         return max(0.0, min(MAX_WAIT_SECONDS, wait))
 
 
-def _as_written(task: Task, written: Task | Refused, status: Status) -> bool:
+def _as_written(task: Task, written: Refused | None, status: Status) -> bool:
     """Whether the holder's write was made; also when a repeated call was refused by the very write it repeats."""
-    row = written.row if isinstance(written, Refused) else written
+    if written is None:
+        return True
+    row = written.row
     return row is not None and row.token == task.token and row.status is status
 
 

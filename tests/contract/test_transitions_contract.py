@@ -348,6 +348,15 @@ def test_a_transition_changes_what_it_says_and_nothing_else(case: Case, store: T
     assert store.get(row.task_id) == case.changed()
 
 
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_a_transition_whose_row_nobody_needs_changes_the_same(case: Case, store: TaskStore) -> None:
+    row = planted(store, case.row)
+    assert store.write(case.write(row)) is None
+    assert store.get(row.task_id) == case.changed()
+    if case.broken:  # what cannot be told from its own repetition has no such term
+        assert store.write(case.write(row)) == Refused(case.changed())
+
+
 @pytest.mark.parametrize(("case", "term", "change"), REFUSALS)
 def test_a_transition_is_refused_with_the_old_row_when_a_single_term_does_not_hold(
     case: Case, term: str, change: dict[str, Any], store: TaskStore
