@@ -169,7 +169,8 @@ class Consumption:
     waiting: bool
     """Messages wait in the queue."""
     reached: int
-    """Creation time of the youngest task known to have been claimed: messages sent before it have had their turn."""
+    """Creation time of the youngest task known to have been claimed: messages sent before it have had their turn.
+    While none wait it does not matter."""
 
     def may_be_waiting(self, row: Task) -> bool:
         """Its message may simply stand in a long line."""

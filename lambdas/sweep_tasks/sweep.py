@@ -79,9 +79,12 @@ class Sweeper:
         return healed
 
     def _consumption(self) -> Consumption:
+        waiting = self.queue.waiting() > 0
+        return Consumption(self.consumer_paused(), waiting, self._reached() if waiting else 0)
+
+    def _reached(self) -> int:
         claimed = (self.store.youngest(IndexClass.COMPLETED, shard) for shard in range(SHARDS))
-        reached = max((task.created_at for task in claimed if task is not None), default=0)
-        return Consumption(self.consumer_paused(), self.queue.waiting() > 0, reached)
+        return max((task.created_at for task in claimed if task is not None), default=0)
 
     def _shard(
         self,

@@ -473,6 +473,22 @@ def test_a_place_behind_the_youngest_that_is_looked_at_is_forgotten(world: World
     assert world.store.cursor("O#0") is None
 
 
+@pytest.mark.parametrize("message_waits", [False, True])
+def test_how_far_the_queue_is_worked_off_is_asked_only_while_messages_wait(message_waits: bool, world: World) -> None:
+    """It decides about messages that wait, and costs a query and a read of each shard, each minute."""
+    asked: list[int] = []
+
+    class Asked(Mirror):
+        def youngest(self, index_class: IndexClass, shard: int) -> Task | None:
+            asked.append(shard)
+            return super().youngest(index_class, shard)
+
+    table = Asked(world.store, [])
+    world.queue.backlog = int(message_waits)
+    world.sweep(store=table)
+    assert asked == (list(range(SHARDS)) if message_waits else [])
+
+
 def test_another_shard_begins_each_minute(world: World) -> None:
     names = [_of_shard(shard, 1)[0] for shard in range(SHARDS)]
     for name in names:
