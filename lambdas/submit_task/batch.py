@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from lambdas.common.chains import in_chains
 from lambdas.common.http import HttpError
 from lambdas.common.task import Message
-from lambdas.submit_task.request import task_id_in
+from lambdas.submit_task.request import Posted
 from lambdas.submit_task.submit import Accepted, Queue
 
 NEEDED_TO_BEGIN_MS = 20_000
@@ -38,12 +38,11 @@ class Outbox:
 @dataclass(frozen=True, slots=True)
 class _Item:
     number: int
-    text: str
-    task_id: str | None
+    task: Posted
 
 
 def submit_all(
-    texts: Sequence[str],
+    tasks: Sequence[Posted],
     accept: Accept,
     queue: BatchQueue,
     left_ms: Callable[[], int],
@@ -56,7 +55,7 @@ def submit_all(
     Tasks of one id are taken in turn: the first is new, and the others find it there.
     """
     outbox = Outbox()
-    items = [_Item(number, text, task_id_in(text)) for number, text in enumerate(texts)]
+    items = [_Item(number, task) for number, task in enumerate(tasks)]
     outcomes = in_chains(items, _link, partial(_outcome, accept, outbox, left_ms))
     # One id can be in the outbox twice; one message is enough, and SQS takes no id of an entry twice.
     unsent = queue.send_all(list(dict(outbox.messages).items()))
@@ -66,14 +65,14 @@ def submit_all(
 
 
 def _link(item: _Item) -> str | int:
-    return item.number if item.task_id is None else item.task_id
+    return item.number if item.task.task_id is None else item.task.task_id
 
 
 def _outcome(accept: Accept, outbox: Outbox, left_ms: Callable[[], int], item: _Item) -> Accepted | HttpError:
     if left_ms() < NEEDED_TO_BEGIN_MS:
         return NO_TIME
     try:
-        return accept(item.text, outbox)
+        return accept(item.task.text, outbox)
     except HttpError as error:
         return error
 
@@ -88,7 +87,7 @@ def _result(
             message = "Task accepted" if new else "Task already accepted"
             return {"taskId": task.task_id, "status": 202 if new else 200, "message": message}
         return _refusal(task.task_id, unknown)
-    return _refusal(item.task_id, outcome)
+    return _refusal(item.task.task_id, outcome)
 
 
 def _refusal(task_id: str | None, error: HttpError) -> dict[str, Any]:

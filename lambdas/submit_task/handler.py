@@ -94,10 +94,10 @@ def _submit(event: Mapping[str, Any], context: Any) -> Response:
 
 
 def _submit_batch(body: str, context: Any) -> Response:
-    texts = parse_batch(body)
+    tasks = parse_batch(body)
     unknown, left_ms = HttpError(*UNKNOWN_OUTCOME), context.get_remaining_time_in_millis
-    results = submit_all(texts, _accept_item, parts().queue, left_ms, unknown, _complain)
-    log.info("batch submitted", tasks=len(texts), accepted=sum(result["status"] < 300 for result in results))
+    results = submit_all(tasks, _accept_item, parts().queue, left_ms, unknown, _complain)
+    log.info("batch submitted", tasks=len(tasks), accepted=sum(result["status"] < 300 for result in results))
     return json_response(200, {"results": results})
 
 

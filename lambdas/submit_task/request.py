@@ -60,8 +60,17 @@ def parse(body: str, registry: Registry, now: int) -> Submission:
     return Submission(_task_id(document), kind, raw["payload"], _run_at(document, now), _hash(document, kind))
 
 
-def parse_batch(body: str) -> list[str]:
-    """The tasks of a batch as texts, each to be read by `parse`. What is wrong with one is not looked for here.
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A task of a batch, to be read by `parse`."""
+
+    text: str
+    task_id: str | None
+    """That it goes by, whatever else is wrong with it."""
+
+
+def parse_batch(body: str) -> list[Posted]:
+    """The tasks of a batch. What is wrong with one is not looked for here.
 
     Raises:
         HttpError: 400 or 413, the batch as a whole is wrong.
@@ -77,12 +86,16 @@ def parse_batch(body: str) -> list[str]:
     tasks = document.get("tasks") if isinstance(document, dict) and set(document) == {"tasks"} else None
     if not isinstance(tasks, list) or not 1 <= len(tasks) <= MAX_BATCH_TASKS:
         _bad(f'The body must be {{"tasks": [...]}}, with 1 to {MAX_BATCH_TASKS} tasks and nothing else.')
-    return _raw_elements(_raw_members(body, _LENIENT)["tasks"])
+    texts = _raw_elements(_raw_members(body, _LENIENT)["tasks"])
+    return [Posted(text, _usable_id(task)) for text, task in zip(texts, tasks, strict=True)]
 
 
 def task_id_in(text: str) -> str | None:
     """The id that a task of a batch goes by, whatever else is wrong with it."""
-    document = _LENIENT.decode(text)
+    return _usable_id(_LENIENT.decode(text))
+
+
+def _usable_id(document: Any) -> str | None:
     task_id = document.get("taskId") if isinstance(document, dict) else None
     return task_id if isinstance(task_id, str) and TASK_ID.fullmatch(task_id) else None
 
@@ -101,9 +114,10 @@ def _read_object(body: str) -> tuple[JsonObject, dict[str, str]]:
         _bad(f"The body is not JSON: {error}.")
     if not isinstance(document, dict):
         _bad("The body must be a JSON object.")
-    if _depth(document) > MAX_DEPTH:
+    # So few brackets cannot nest deeper.
+    if body.count("{") + body.count("[") > MAX_DEPTH and _depth(document) > MAX_DEPTH:
         _bad(f"The body is nested more than {MAX_DEPTH} levels deep.")
-    if not _is_unicode(document):
+    if not _is_unicode(body, document):
         _bad("The body holds half of a surrogate pair, which is no Unicode character.")
     return document, _raw_members(body, json.JSONDecoder())
 
@@ -136,9 +150,16 @@ def _depth(document: Any) -> int:
     return depth
 
 
-def _is_unicode(document: JsonObject) -> bool:
+def _is_unicode(body: str, document: JsonObject) -> bool:
+    """Half a character comes as it is, which shows in the whole body, or by an escape."""
+    if "\\u" not in body and _can_be_encoded(body):
+        return True
+    return _can_be_encoded(json.dumps(document, ensure_ascii=False, default=str))
+
+
+def _can_be_encoded(text: str) -> bool:
     try:
-        json.dumps(document, ensure_ascii=False, default=str).encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True

@@ -19,7 +19,14 @@ from lambdas.common.task import IndexClass, Message, Task
 from lambdas.submit_task import handler
 from lambdas.submit_task.batch import NEEDED_TO_BEGIN_MS, submit_all
 from lambdas.submit_task.handler import Parts
-from lambdas.submit_task.request import MAX_BATCH_BYTES, MAX_BATCH_TASKS, MAX_PAYLOAD_BYTES, parse_batch, task_id_in
+from lambdas.submit_task.request import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_TASKS,
+    MAX_PAYLOAD_BYTES,
+    Posted,
+    parse_batch,
+    task_id_in,
+)
 from lambdas.submit_task.submit import Accepted, Queue
 from tests.support.batch_sqs import BatchSQS
 from tests.support.dynamodb import FakeDynamoDB, in_a_state_of_newer_code, task_store
@@ -231,7 +238,9 @@ def test_a_message_that_two_tasks_of_a_batch_ask_for_is_sent_once(world: World) 
         return Accepted("known", stored(task_id="a"))
 
     queue = TaskQueue(cast(Any, world.sqs), "queue")
-    results = submit_all(["{}", "{}"], accept, queue, lambda: PLENTY_MS, HttpError(503, "x", "x"), lambda *_: None)
+    results = submit_all(
+        [Posted("{}", None)] * 2, accept, queue, lambda: PLENTY_MS, HttpError(503, "x", "x"), lambda *_: None
+    )
     assert told(results) == [("a", 200, KNOWN)] * 2
     assert world.sqs.taken == [("a", 1, 0)]
 
@@ -337,7 +346,7 @@ def test_the_size_of_a_batch_is_counted_in_bytes() -> None:
     ],
 )
 def test_a_batch_is_taken_apart_into_the_very_texts_of_its_tasks(body: str, texts: list[str]) -> None:
-    assert parse_batch(body) == texts
+    assert [task.text for task in parse_batch(body)] == texts
 
 
 @pytest.mark.parametrize(
@@ -346,6 +355,7 @@ def test_a_batch_is_taken_apart_into_the_very_texts_of_its_tasks(body: str, text
 )
 def test_a_task_goes_by_an_id_that_could_be_one(text: str, task_id: str | None) -> None:
     assert task_id_in(text) == task_id
+    assert parse_batch(f'{{"tasks": [{text}]}}') == [Posted(text, task_id)]
 
 
 # Trouble. -------------------------------------------------------------------------------------------------------------

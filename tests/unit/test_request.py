@@ -101,6 +101,7 @@ BAD: dict[str, tuple[str, int, str]] = {
     "half a surrogate pair in a name": ('{"payload": {"\\udfff": 1}}', 400, "surrogate"),
     "half a surrogate pair as it is": ('{"payload": {"x": "\ud800"}}', 400, "surrogate"),
     "nested 33 levels": (nested(MAX_DEPTH + 1), 400, "more than 32 levels"),
+    "nested 33 levels of arrays": ('{"payload": {"a": ' + "[" * 31 + "]" * 31 + "}}", 400, "more than 32 levels"),
     "nested 100,000 levels": ("[" * 100_000, 400, "more than 32 levels"),
     "runAt and delaySeconds": ('{"payload": {}, "runAt": "2026-01-01T00:00:00Z", "delaySeconds": 1}', 400, "not both"),
     "delaySeconds a text": ('{"payload": {}, "delaySeconds": "1"}', 400, "delaySeconds must be"),
@@ -164,6 +165,7 @@ def test_the_size_of_a_body_is_counted_in_bytes() -> None:
 
 
 def test_a_body_of_32_levels_is_taken() -> None:
+    assert read('{"payload": {"a": [' + "{}, " * MAX_DEPTH + "[]]}}").payload.endswith("[]]}"), "side by side"
     assert read(nested(MAX_DEPTH)).payload.startswith('{"a": {')
 
 
