@@ -233,14 +233,14 @@ class Actors:
     def _after_ending(self, state: State, actor: Actor, order: Order, row: Row | None) -> Actor:
         assert isinstance(order.read, Row)
         task = task_of(order.read)
-        written = Refused(task_of(state.row) if state.row else None) if row is None else task_of(row)
-        if self.rules.as_written(task, written, Status.COMPLETED):
-            return actor._replace(phase="end", hide=ACKNOWLEDGE)
+        written = Refused(task_of(state.row) if state.row else None) if row is None else None
         if not self.rules.as_written(task, written, STATUS_AFTER[order.name]):
+            if self.rules.as_written(task, written, Status.COMPLETED):
+                return actor._replace(phase="end", hide=ACKNOWLEDGE)
             stale = self.rules.stale(task)
             seconds = LEAVE if stale.visibility_seconds is None else stale.visibility_seconds
             return actor._replace(phase="end", hide=ACKNOWLEDGE if stale.acknowledge else seconds)
-        hide = {"die": 0, "retry": self.bounds.backoff, "park": ACKNOWLEDGE}[order.name]
+        hide = {"complete": ACKNOWLEDGE, "die": 0, "retry": self.bounds.backoff, "park": ACKNOWLEDGE}[order.name]
         return actor._replace(phase="end", hide=hide)
 
     def _write(self, state: State, actor: Actor) -> Iterator[Step]:
