@@ -19,16 +19,14 @@ from bootstrap.paths import local_dir
 from scripts.cost import stand
 from scripts.cost.measure import measure as counted
 from scripts.demo import whole
-from tests.benchmarks import coldstart, kills, site
-from tests.benchmarks.contenders import ceiling
+from tests.benchmarks import coldstart, kills, profiled, site, ups
 from tests.benchmarks.measure import Figures, measure
 from tests.benchmarks.report import Report, counts
 from tests.benchmarks.site import Site
-from tests.benchmarks.workloads import FULL, LONG, NO_OP, QUICK, Workload
+from tests.benchmarks.workloads import FULL, LONG, QUICK, Workload
 from tests.conftest import TESTS
 from tests.support.stack import remove_leftovers
 
-WARM = Workload("warm-up", 100)
 Each = TypeVar("Each")
 
 
@@ -58,12 +56,16 @@ def bench(asked: Wish) -> int:
     remove_leftovers(TESTS)
     try:
         with console.step("Cold starts"):
-            report.cold = coldstart.measure(3 if asked.quick else 15)
+            report.cold = coldstart.measure(2 if asked.quick else 15)
+        with console.step("CPU of a task in our own processes"):
+            report.profiles = profiled.measure(100 if asked.quick else profiled.TASKS)
+        with console.step("`make up`"):
+            report.ups = ups.measure(1 if asked.quick else 5)
         with site.built() as here:
             _workloads(here, loads, report)
             with console.step("Workers killed"):
                 load = replace(kills.LOAD, tasks=40) if asked.quick else kills.LOAD
-                report.tolls = kills.tolls(here, load, more=not asked.quick)
+                report.tolls = kills.tolls(here, load, 1 if asked.quick else kills.RUNS, more=not asked.quick)
         if not asked.quick:
             with console.step("Calls and units of a task"), stand.stack() as (place, outputs):
                 report.counts = counts(counted(place, outputs))
@@ -79,21 +81,16 @@ def bench(asked: Wish) -> int:
 
 
 def _workloads(here: Site, loads: Sequence[Workload], report: Report) -> None:
-    for contender in here.contenders:
-        measure(contender, WARM, 0, here.server)
-    ceiling.tasks_per_second(here.stack, WARM)
     for run in range(report.runs):
         for load in loads if run == 0 else [each for each in loads if each != LONG]:
-            for contender in turns(here.contenders, run):
+            for contender in turns(here.contenders(load), run):
                 report.figures.append(measure(contender, load, run + 1, here.server))
                 console.detail(line(report.figures[-1]))
-        report.ceilings.append(ceiling.tasks_per_second(here.stack, replace(NO_OP, tasks=max(20, loads[0].tasks))))
-        console.detail(f"run {run + 1}  the bare calls: {report.ceilings[-1]:.1f} tasks/s")
 
 
 def line(figures: Figures) -> str:
     return (
-        f"run {figures.run}  {figures.workload:<22} {figures.contender:<16}{figures.tasks_per_second:8.1f} tasks/s  "
+        f"run {figures.run}  {figures.workload:<22} {figures.contender:<22}{figures.tasks_per_second:8.1f} tasks/s  "
         f"submit p50 {figures.submit_p50_ms:7.1f} ms  end p50 {figures.done_p50_seconds:6.2f} s"
         + (f"  {figures.unended} NOT ENDED" if figures.unended else "")
     )

@@ -16,13 +16,14 @@ from pathlib import Path
 from scripts.workers import Workers
 from tests.benchmarks import site
 from tests.benchmarks.contenders import Contender
+from tests.benchmarks.contenders.celery_sqs import CelerySqs
+from tests.benchmarks.contenders.web import begun, renew
 from tests.benchmarks.site import Site
 from tests.benchmarks.workloads import Workload
-from tests.support.stack import DeployedStack
 from tests.support.swapped import deployed, swapped
 
 LOAD = Workload("workers killed", 200, work_seconds=0.3)
-KILLS, EVERY_SECONDS = 3, 1.5
+KILLS, EVERY_SECONDS, RUNS = 3, 1.5, 3
 PATIENCE_SECONDS = 120
 """Four visibility time-outs: what has not ended by then has no message any more."""
 KIND = {"lambdas/process_task/kinds/journaled.py": "tests/benchmarks/contenders/journaled.py"}
@@ -32,13 +33,16 @@ KIND = {"lambdas/process_task/kinds/journaled.py": "tests/benchmarks/contenders/
 class Toll:
     contender: str
     tasks: int
+    runs: int
+    """Added up."""
     kills: int
+    """Of processes that had begun a task."""
     lost: int
     """Accepted, and not ended after `PATIENCE_SECONDS`."""
     worked_twice: int
     """Their work came to its end more than once. Ours writes the effects of one of them."""
     last_end_seconds: float
-    """From the first submit."""
+    """From the first submit, in the longest of the runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +50,26 @@ class Suspect:
     contender: Contender
     pool: Callable[[], Sequence[int]]
     """Process ids of those who work."""
+    begun: Callable[[], Counter[int]]
+    """Tasks that each process has begun."""
     worked: Callable[[], Counter[str]]
 
 
-def tolls(here: Site, load: Workload = LOAD, more: bool = True) -> list[Toll]:
+def tolls(here: Site, load: Workload = LOAD, runs: int = RUNS, more: bool = True) -> list[Toll]:
     """One contender after the other; with `more` Celery also told to hand back what was killed."""
     found = []
     with journaled(here) as journal:
-        found += [_toll(each, load) for each in _functions(here, journal)]
-    found.append(_toll(Suspect(here.celery, here.celery.pool, here.celery.worked), load))
+        found += [_summed(each, load, runs) for each in _functions(here, journal)]
+    found.append(_summed(_celery(here.celery), load, runs))
     if not more:
         return found
     with site.worker(here.stack, here.stack.folder, "Celery, rejecting", BENCH_REJECT_LOST="1") as rejecting:
-        found.append(_toll(Suspect(rejecting, rejecting.pool, rejecting.worked), load))
+        found.append(_summed(_celery(rejecting), load, runs))
     return found
+
+
+def _celery(celery: CelerySqs) -> Suspect:
+    return Suspect(celery, celery.pool, celery.begun, celery.worked)
 
 
 def _functions(here: Site, journal: Path) -> list[Suspect]:
@@ -67,7 +77,7 @@ def _functions(here: Site, journal: Path) -> list[Suspect]:
     names = (here.stack.outputs["functions"]["ProcessTask"], here.original.outputs["ProcessName"])
     contenders: tuple[Contender, ...] = (replace(here.ours, kind="journaled"), here.original)
     return [
-        Suspect(contender, partial(workers.of, name), partial(_lines, journal))
+        Suspect(contender, partial(workers.of, name), partial(begun, journal), partial(_lines, journal))
         for contender, name in zip(contenders, names, strict=True)
     ]
 
@@ -79,22 +89,30 @@ def journaled(here: Site) -> Iterator[Path]:
     journal.touch()
     before = [deployed(here.stack, name) for name in ("SubmitTask", "ProcessTask")]
     during = [each.wrapped(here.stack, each.handler, KIND, JOURNAL=str(journal)) for each in before]
-    _tell(here.stack, here.original.outputs["ProcessName"], str(journal))
+    renew(here.stack.aws("lambda"), here.original.outputs["ProcessName"], JOURNAL=str(journal))
     with swapped(here.stack, before, during):
         yield journal
 
 
-def _tell(stack: DeployedStack, function: str, journal: str) -> None:
-    functions = stack.aws("lambda")
-    variables = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
-    functions.update_function_configuration(
-        FunctionName=function, Environment={"Variables": {**variables, "JOURNAL": journal}}
+def _summed(suspect: Suspect, load: Workload, runs: int) -> Toll:
+    return summed([_toll(suspect, load) for _ in range(runs)])
+
+
+def summed(tolls: Sequence[Toll]) -> Toll:
+    """Runs of one contender as one."""
+    return Toll(
+        tolls[0].contender,
+        sum(each.tasks for each in tolls),
+        sum(each.runs for each in tolls),
+        sum(each.kills for each in tolls),
+        sum(each.lost for each in tolls),
+        sum(each.worked_twice for each in tolls),
+        max(each.last_end_seconds for each in tolls),
     )
-    functions.get_waiter("function_updated").wait(FunctionName=function, WaiterConfig={"Delay": 1})
 
 
 def _toll(suspect: Suspect, load: Workload) -> Toll:
-    killer = _Killer(suspect.pool)
+    killer = Killer(suspect.pool, suspect.begun)
     killer.start()
     submits = suspect.contender.submit(load, f"kill-{uuid.uuid4().hex[:6]}")
     ends = suspect.contender.ends(submits.task_ids, PATIENCE_SECONDS)
@@ -104,6 +122,7 @@ def _toll(suspect: Suspect, load: Workload) -> Toll:
     return Toll(
         suspect.contender.name,
         load.tasks,
+        1,
         killer.killed,
         load.tasks - len(ends),
         sum(worked[task_id] > 1 for task_id in submits.task_ids),
@@ -111,17 +130,25 @@ def _toll(suspect: Suspect, load: Workload) -> Toll:
     )
 
 
-class _Killer(threading.Thread):
-    """Kills one of the pool every while, until it has killed enough or is told to stop."""
+class Killer(threading.Thread):
+    """Kills one of the pool that has begun a task, every while, until it has killed enough or is told to stop."""
 
-    def __init__(self, pool: Callable[[], Sequence[int]]) -> None:
+    def __init__(self, pool: Callable[[], Sequence[int]], begun: Callable[[], Counter[int]]) -> None:
         super().__init__(daemon=True)
-        self._pool, self._stopped, self.killed = pool, threading.Event(), 0
+        self._pool, self._begun, self._stopped, self.killed = pool, begun, threading.Event(), 0
+        self._before = begun()
 
     def run(self) -> None:
         while self.killed < KILLS and not self._stopped.wait(EVERY_SECONDS):
-            with suppress(ProcessLookupError, IndexError):
-                os.kill(self._pool()[0], signal.SIGKILL)
+            self.strike()
+
+    def strike(self) -> None:
+        """Nobody is killed that has done nothing since the killer was made: there would be nothing to lose."""
+        at_work = self._begun() - self._before
+        victim = next((pid for pid in self._pool() if at_work[pid]), None)
+        with suppress(ProcessLookupError):
+            if victim is not None:
+                os.kill(victim, signal.SIGKILL)
                 self.killed += 1
 
     def stop(self) -> None:

@@ -8,12 +8,19 @@ from html import escape
 from matplotlib.axes import Axes
 
 from tests.benchmarks.contenders import ceiling
-from tests.benchmarks.report import CEILING, Report, Target
-from tests.benchmarks.units import machine
-from tests.benchmarks.workloads import NO_OP
+from tests.benchmarks.profiled import calls_of, packages
+from tests.benchmarks.report import Report, Target
+from tests.benchmarks.workloads import COLD, NO_OP
 from tests.chaos.page import AMBER, BLUE, GREEN, GREY, RED, STYLE, VIOLET, drawn
 
-COLOURS = {"ours": BLUE, "ours, batch": VIOLET, "original": AMBER, "Celery": GREEN, "Celery, results": "#0d9488"}
+COLOURS = {
+    "ours": BLUE,
+    "ours, batch": VIOLET,
+    "original": AMBER,
+    "Celery": GREEN,
+    "Celery, results": "#0d9488",
+    "Celery, threads": "#65a30d",
+}
 COLUMNS: Sequence[tuple[str, str, str]] = (
     ("tasks/s", "tasks_per_second", "{:,.1f}"),
     ("accepted/s", "accepted_per_second", "{:,.1f}"),
@@ -36,22 +43,22 @@ def of(report: Report) -> str:
     tiles = "".join(map(_tile, report.targets()))
     plots = "".join(f"<section><h2>{escape(title)}</h2>{drawn(draw, report)}</section>" for title, draw in PLOTS)
     tables = "".join(_section(name, _medians(report, name)) for name in report.names("workload"))
-    bare = ", ".join(f"{each:,.1f}" for each in report.ceilings)
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Benchmark</title><style>{STYLE} section {{ overflow-x: auto; }}</style>
 <main>
 <h1>Measured side by side</h1>
-<p>{escape(machine())}, everything on it: clients, local AWS and functions. Medians of {report.runs} runs; a ratio is
-the median of the ratios of runs that stood side by side. These are figures of this machine, not of AWS. The same again:
-<code>make bench</code></p>
+<p>{escape(report.machine)}. Everything is on it: clients, local AWS and functions. Medians of {report.runs} runs; a
+ratio is the median of the ratios of runs that stood side by side. These are figures of this machine, not of AWS. The
+same again: <code>make bench</code></p>
 <div class="tiles">{tiles}</div>
 <div class="plots">{plots}</div>
 {tables}
 {_section("Killed workers", _tolls(report))}
 {_section("Cold starts", _cold(report))}
 {_section("What a good task counts", _counts(report))}
-{_section("The ceiling", f"<p>{escape(ceiling.MIX)}: {bare} tasks/s.</p>")}
+{_section("CPU per task in our own processes", _profiles(report))}
+{_section("The bare calls", _bare())}
 </main></html>
 """
 
@@ -82,9 +89,17 @@ def _medians(report: Report, workload: str) -> str:
 
 
 def _tolls(report: Report) -> str:
-    head = ["", "tasks", "workers killed", "lost", "work run to its end twice", "last end, s"]
+    head = ["", "runs", "tasks", "workers killed", "lost", "work run to its end twice", "last end, s"]
     rows: list[list[Cell]] = [
-        [toll.contender, toll.tasks, toll.kills, toll.lost, toll.worked_twice, f"{toll.last_end_seconds:.1f}"]
+        [
+            toll.contender,
+            toll.runs,
+            toll.tasks,
+            toll.kills,
+            toll.lost,
+            toll.worked_twice,
+            f"{toll.last_end_seconds:.1f}",
+        ]
         for toll in report.tolls
     ]
     return table(head, rows)
@@ -112,12 +127,23 @@ def _counts(report: Report) -> str:
     return table(["", *(name.replace("_", " ") for name in names)], rows)
 
 
-def _bars(workload: str, figure: str, unit: str, with_ceiling: bool = False) -> Callable[[Axes, Report], None]:
+def _profiles(report: Report) -> str:
+    names = packages(report.profiles)
+    rows = [
+        [each.what, calls_of(each), f"{each.cpu_ms:.3f}", *(f"{each.own_ms.get(name, 0):.3f}" for name in names)]
+        for each in report.profiles
+    ]
+    return table(["ms per task", "calls of the SDK", "as it runs", *(f"profiled: {name}" for name in names)], rows)
+
+
+def _bare() -> str:
+    return "".join(f"<p>{escape(name)}: {escape(calls)}.</p>" for name, calls in ceiling.mix(NO_OP).items())
+
+
+def _bars(workload: str, figure: str, unit: str) -> Callable[[Axes, Report], None]:
     def draw(axes: Axes, report: Report) -> None:
         found = {name: report.median(name, workload, figure) for name in report.names("contender")}
         bars = {name: value for name, value in found.items() if value is not None}
-        if with_ceiling and report.ceilings:
-            bars[CEILING] = sorted(report.ceilings)[len(report.ceilings) // 2]
         names = list(bars)[::-1]
         drawn_bars = axes.barh(names, [bars[name] for name in names], color=[COLOURS.get(name, GREY) for name in names])
         axes.bar_label(drawn_bars, fmt="{:,.1f}", fontsize=7, padding=3)
@@ -134,11 +160,12 @@ def _killed(axes: Axes, report: Report) -> None:
 
 
 PLOTS: Sequence[tuple[str, Callable[[Axes, Report], None]]] = (
-    ("1,000 tasks without work, tasks/s", _bars(NO_OP.name, "tasks_per_second", "tasks per second", True)),
+    ("1,000 tasks without work, tasks/s", _bars(NO_OP.name, "tasks_per_second", "tasks per second")),
     ("1,000 tasks accepted", _bars(NO_OP.name, "accepted_per_second", "tasks accepted per second")),
     ("Tasks of one second, tasks/s", _bars("1 s of work", "tasks_per_second", "tasks per second")),
     ("CPU of functions or workers", _bars(NO_OP.name, "worker_cpu_ms", "ms per task")),
     ("From submit to end", _bars("no-op, 1 client", "done_p50_seconds", "seconds, p50, one client")),
     ("Submit", _bars("no-op, 1 client", "submit_p50_ms", "ms, p50, one client")),
+    ("First task on cold functions", _bars(COLD.name, "done_p50_seconds", "seconds from submit to end")),
     ("Lost when workers are killed", _killed),
 )

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks.contenders import Contender, celery_sqs, original
+from tests.benchmarks.contenders.ceiling import Bare
 from tests.benchmarks.contenders.celery_sqs import CelerySqs
 from tests.benchmarks.contenders.original import OriginalContender
 from tests.benchmarks.contenders.ours import Ours
+from tests.benchmarks.workloads import NO_OP, WORK, Workload
 from tests.conftest import TESTS
 from tests.support import stack as stacks
 from tests.support.stack import DeployedStack
@@ -20,6 +22,8 @@ EMULATORS_KEY = ":".join(["test"] * 2)
 """User and password of a local AWS, for an address."""
 PROCESSES = 2
 """Of each contender: one per core, and the least that a mapping of Lambda may be limited to."""
+THREADS = 10
+"""Of ours in each process: a whole batch side by side."""
 BACKOFF_SECONDS, TIMEOUT_SECONDS = "1", "5"
 SETTINGS = {
     "MAX_CONCURRENCY": str(PROCESSES),
@@ -44,10 +48,14 @@ class Site:
     celery: CelerySqs
     recorded: CelerySqs
     """Celery with its results kept in DynamoDB, so that a task's state can be asked for, as ours can."""
+    threaded: CelerySqs
+    """Celery with as many threads in each process as ours has: work that waits can wait side by side."""
 
-    @property
-    def contenders(self) -> Sequence[Contender]:
-        return self.ours, self.batched, self.original, self.celery, self.recorded
+    def contenders(self, load: Workload) -> Sequence[Contender]:
+        """The bare calls only beside tasks without work, which is what they do; threads only where work waits."""
+        bare = (Bare(self.stack), Bare(self.stack, batched=True)) if load.name == NO_OP.name else ()
+        threaded = (self.threaded,) if load.name == WORK.name else ()
+        return (self.ours, self.batched, self.original, self.celery, self.recorded, *threaded, *bare)
 
 
 @contextmanager
@@ -67,15 +75,24 @@ def built() -> Iterator[Site]:
             celery = started.enter_context(worker(stack, folder, "Celery"))
             results = f"dynamodb://{EMULATORS_KEY}@{str(stack.place.endpoint_url).removeprefix('http://')}/celery"
             recorded = started.enter_context(worker(stack, folder, "Celery, results", BENCH_RESULTS=results))
-            yield Site(stack, server, Ours(stack, server), Ours(stack, server, True), first, celery, recorded)
+            threads = [("--pool", "threads", "--concurrency", str(THREADS))] * PROCESSES
+            threaded = started.enter_context(worker(stack, folder, "Celery, threads", threads, BENCH_AHEAD="1"))
+            ours, batched = Ours(stack, server), Ours(stack, server, True)
+            yield Site(stack, server, ours, batched, first, celery, recorded, threaded)
     finally:
         stacks.remove(folder)
 
 
-def worker(stack: DeployedStack, folder: Path, name: str, **more: str) -> AbstractContextManager[CelerySqs]:
-    """A Celery worker with as much patience as our queue has."""
+PREFORK: Sequence[Sequence[str]] = (("--concurrency", str(PROCESSES)),)
+"""Celery's default: one worker whose processes work on one task each."""
+
+
+def worker(
+    stack: DeployedStack, folder: Path, name: str, workers: Sequence[Sequence[str]] = PREFORK, **more: str
+) -> AbstractContextManager[CelerySqs]:
+    """Celery with as much patience as our queue has."""
     settings = {"BENCH_VISIBILITY_SECONDS": visibility_seconds(stack), "BENCH_BACKOFF_SECONDS": BACKOFF_SECONDS}
-    return celery_sqs.started(stack, folder, name, PROCESSES, {**settings, **more})
+    return celery_sqs.started(stack, folder, name, workers, {**settings, **more})
 
 
 def visibility_seconds(stack: DeployedStack) -> str:

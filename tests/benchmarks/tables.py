@@ -1,11 +1,13 @@
 """A report as Markdown, to be read where the code is read.
 
-python -m tests.benchmarks.tables docs/benchmarks     writes figures.md from the report.json beside it
+python -m tests.benchmarks.tables docs/benchmarks     writes figures.md from the report.json beside it, and the tables
+that docs/benchmarks.md shows between <!-- name --> and <!-- end -->
 """
 
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,22 +28,43 @@ COLUMNS: Sequence[tuple[str, str, str]] = (
 def of(document: Document) -> str:
     """The whole file."""
     figures: Sequence[Document] = document["figures"]
+    shown = tables(document)
     parts = [
         "# Figures\n\nWritten by `make bench REPORT=docs/benchmarks` from `report.json` beside it; "
         "[benchmarks.md](../benchmarks.md) says what they mean.",
         f"{document['machine']}, {document['at']}; medians of {document['runs']} runs (10,000 tasks: one run). "
         "Everything on one machine: figures of it, not of AWS.",
         "## Targets",
-        table(["", "reached", "asked", ""], [_target(each) for each in document["targets"]]),
+        shown["targets"],
     ]
     for workload in dict.fromkeys(each["workload"] for each in figures):
         rows = [each for each in figures if each["workload"] == workload]
         parts += [f"## {workload}", _medians(rows)]
-    parts += ["## Workers killed", _kills(document["kills"]), "## Cold starts", _cold(document["cold"])]
-    parts += ["## What a good task counts", _counts(document["counts_per_task"]), "## The bare calls"]
-    bare = ", ".join(f"{each:,.1f}" for each in document["ceiling"]["tasks_per_second"])
-    parts.append(f"{document['ceiling']['calls']}: {bare} tasks/s.")
+    for name, title in TITLES.items():
+        if shown[name]:
+            parts += [f"## {title}", shown[name]]
     return "\n\n".join(parts) + "\n"
+
+
+TITLES: Mapping[str, str] = {
+    "kills": "Workers killed",
+    "cold": "Cold starts",
+    "counts": "What a good task counts",
+    "cpu": "CPU per task in our own processes",
+    "bare": "The bare calls",
+}
+
+
+def tables(document: Document) -> dict[str, str]:
+    """By name; what an older report, or an interrupted one, does not hold is empty."""
+    return {
+        "targets": table(["", "reached", "asked", ""], [_target(each) for each in document["targets"]]),
+        "kills": _kills(document["kills"]),
+        "cold": _cold(document["cold"]),
+        "counts": _counts(document["counts_per_task"]),
+        "cpu": _cpu(document.get("cpu_per_task", ())),
+        "bare": "\n".join(f"- {name}: {calls}." for name, calls in document.get("bare_calls", {}).items()),
+    }
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -70,12 +93,12 @@ def _kills(kills: Sequence[Document]) -> str:
     rows = [
         [
             each["contender"],
-            *(f"{each[name]:,}" for name in ("tasks", "kills", "lost", "worked_twice")),
+            *(f"{each.get(name, 1):,}" for name in ("runs", "tasks", "kills", "lost", "worked_twice")),
             f"{each['last_end_seconds']:.1f}",
         ]
         for each in kills
     ]
-    return table(["", "tasks", "killed", "lost", "work run to its end twice", "last end, s"], rows)
+    return table(["", "runs", "tasks", "killed", "lost", "work run to its end twice", "last end, s"], rows)
 
 
 def _cold(cold: Sequence[Document]) -> str:
@@ -98,8 +121,40 @@ def _counts(counts: Mapping[str, Document]) -> str:
     return table(["", *(name.replace("_", " ") for name in names)], rows)
 
 
+def _cpu(profiles: Sequence[Document]) -> str:
+    names = list(dict.fromkeys(name for each in profiles for name in each["own_ms"]))
+    rows = [
+        [
+            each["what"],
+            ", ".join(f"{name} {count:.4g}" for name, count in each["calls"].items()),
+            f"{each['cpu_ms']:.2f}",
+            *(f"{each['own_ms'].get(name, 0):.2f}" for name in names),
+        ]
+        for each in profiles
+    ]
+    return (
+        table(["ms per task", "calls of the SDK", "as it runs", *(f"profiled: {name}" for name in names)], rows)
+        if rows
+        else ""
+    )
+
+
+def filled(text: str, document: Document) -> str:
+    """A page with its tables renewed: each stands between a comment with its name and one that says `end`."""
+    shown = tables(document)
+
+    def renewed(found: re.Match[str]) -> str:
+        return f"<!-- {found[1]} -->\n{shown[found[1]] or 'Not in this report.'}\n<!-- end -->"
+
+    return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", renewed, text, flags=re.DOTALL)
+
+
 def write(folder: Path) -> None:
-    (folder / "figures.md").write_text(of(json.loads((folder / "report.json").read_text())))
+    document = json.loads((folder / "report.json").read_text())
+    (folder / "figures.md").write_text(of(document))
+    page = folder.with_suffix(".md")
+    if page.exists():
+        page.write_text(filled(page.read_text(), document))
 
 
 if __name__ == "__main__":

@@ -12,15 +12,20 @@ import argparse
 import json
 import os
 import platform
+import re
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import psutil
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bootstrap.paths import ROOT
 from scripts.cost import capacity, prices
 from scripts.cost.bench import PAYLOADS, SMALL, Line, Measured, measure
 from scripts.cost.bill import MINUTES
@@ -50,7 +55,28 @@ NOTES = (
 
 def machine() -> str:
     system = platform.freedesktop_os_release()["PRETTY_NAME"]
-    return f"{os.cpu_count()} cores, {system}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores{_model()}, {_ram_gb():.0f} GB, {system}, Python {platform.python_version()}"
+
+
+def circumstances() -> str:
+    """What is measured, and what else the machine has to do at this moment."""
+    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    return f"commit {commit()}, load average {load} at the begin"
+
+
+def commit() -> str:
+    asked = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def _model() -> str:
+    found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return f" ({found[1]})" if found else ""
+
+
+def _ram_gb() -> float:
+    return float(psutil.virtual_memory().total / 2**30)
 
 
 def calls(usage: Usage, service: str) -> str:

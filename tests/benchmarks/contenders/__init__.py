@@ -42,6 +42,10 @@ class Contender(Protocol):
         """When each task ended (Unix time), once all have, or `seconds` have passed: then without the others."""
         ...
 
+    def chill(self) -> None:
+        """Let whoever starts with a task start with the next one."""
+        ...
+
     def processes(self) -> Sequence[int]:
         """Of its functions or workers, without the server of the local AWS."""
         ...

@@ -32,7 +32,7 @@ app.conf.update(
     broker_pool_limit=int(env.get("BENCH_CLIENTS", "10")),
     task_default_queue="bench",
     task_acks_late=True,
-    worker_prefetch_multiplier=10,
+    worker_prefetch_multiplier=int(env.get("BENCH_AHEAD", "10")),
     task_reject_on_worker_lost=env.get("BENCH_REJECT_LOST") == "1",
     result_backend=env.get("BENCH_RESULTS") or None,
     task_ignore_result=not env.get("BENCH_RESULTS"),
@@ -42,19 +42,24 @@ app.conf.update(
 
 @app.task(bind=True, name="bench.work", max_retries=ATTEMPTS - 1)  # type: ignore[untyped-decorator]  # not installed here
 def work(self: Any, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Sleeps and fails as its payload says, and notes its end."""
+    """Sleeps and fails as its payload says, and notes its begin and its end."""
     simulate, attempt = payload["simulate"], self.request.retries + 1
+    note(Path(env["BENCH_JOURNAL"]).with_suffix(".begun"), f"{os.getpid()} {self.request.id}")
     time.sleep(simulate["workSeconds"])
     if attempt in simulate["failAttempts"]:
         failure = RuntimeError(f"attempt {attempt} failed")
         if attempt == ATTEMPTS:
-            note(self.request.id)
+            ended(self.request.id)
             raise failure
         raise self.retry(exc=failure, countdown=float(env["BENCH_BACKOFF_SECONDS"]) * 2 ** (attempt - 1))
-    note(self.request.id)
+    ended(self.request.id)
     return {"workSeconds": simulate["workSeconds"], "attempt": attempt}
 
 
-def note(task_id: str) -> None:
-    with Path(env["BENCH_JOURNAL"]).open("a") as lines:
-        lines.write(f"{task_id} {time.time()}\n")
+def ended(task_id: str) -> None:
+    note(Path(env["BENCH_JOURNAL"]), f"{task_id} {time.time()}")
+
+
+def note(journal: Path, line: str) -> None:
+    with journal.open("a") as lines:
+        lines.write(f"{line}\n")

@@ -1,4 +1,4 @@
-"""Celery on the same SQS: as many worker processes as our function may have at once, acknowledging late."""
+"""Celery on the same SQS: as many processes as our function may have at once, acknowledging late."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import psutil
 from bootstrap import environments
 from bootstrap.paths import ROOT
 from tests.benchmarks.contenders import Request, Submits
-from tests.benchmarks.contenders.web import LOOK_SECONDS
+from tests.benchmarks.contenders.web import LOOK_SECONDS, begun
 from tests.benchmarks.workloads import Workload
 from tests.support.stack import DeployedStack
 from tests.support.waiting import eventually
@@ -35,8 +35,8 @@ class CelerySqs:
     name: str
     python: Path
     variables: Mapping[str, str]
-    parent: int
-    """Process id of the worker's main process."""
+    parents: Sequence[int]
+    """Process ids of the workers' main processes."""
 
     def submit(self, load: Workload, run: str) -> Submits:
         asked = json.dumps({"run": run, "load": asdict(load)})
@@ -62,12 +62,19 @@ class CelerySqs:
                 return ended
             time.sleep(LOOK_SECONDS)
 
+    def chill(self) -> None:
+        """Its workers are never cold."""
+
     def processes(self) -> Sequence[int]:
-        return [self.parent, *self.pool()]
+        return [*self.parents, *self.pool()]
 
     def pool(self) -> Sequence[int]:
         """The processes that work on tasks."""
-        return [child.pid for child in psutil.Process(self.parent).children()]
+        return [child.pid for parent in self.parents for child in psutil.Process(parent).children()]
+
+    def begun(self) -> Counter[int]:
+        """Tasks that each process has begun."""
+        return begun(Path(self.variables["BENCH_JOURNAL"]))
 
     def worked(self) -> Counter[str]:
         """How often the work of each task has ended."""
@@ -82,12 +89,12 @@ class CelerySqs:
 
 @contextmanager
 def started(
-    stack: DeployedStack, folder: Path, name: str, processes: int, settings: Mapping[str, str]
+    stack: DeployedStack, folder: Path, name: str, workers: Sequence[Sequence[str]], settings: Mapping[str, str]
 ) -> Iterator[CelerySqs]:
-    """`settings` are more variables for celery_app.py."""
+    """`workers` are started side by side on one queue, each with its arguments; `settings` are for celery_app.py."""
     python = environments.python("bench", LOCK, "Celery, to compare with")
     mark = uuid.uuid4().hex[:6]
-    journal, log = folder / f"celery-{mark}.txt", folder / f"celery-{mark}.log"
+    journal = folder / f"celery-{mark}.txt"
     journal.touch()
     visibility = settings["BENCH_VISIBILITY_SECONDS"]
     queue: Any = stack.aws("sqs").create_queue(QueueName=f"celery-{mark}", Attributes={"VisibilityTimeout": visibility})
@@ -101,12 +108,23 @@ def started(
         "AWS_DEFAULT_REGION": stack.place.region,
         **settings,
     }
-    command = [str(python), "-m", "celery", "-A", APP, "worker", "--concurrency", str(processes), "--loglevel", "INFO"]
+    with ExitStack() as running:
+        parents = [
+            running.enter_context(_worker(python, variables, folder / f"celery-{mark}-{number}.log", arguments))
+            for number, arguments in enumerate(workers)
+        ]
+        yield CelerySqs(name, python, variables, parents)
+
+
+@contextmanager
+def _worker(python: Path, variables: Mapping[str, str], log: Path, arguments: Sequence[str]) -> Iterator[int]:
+    """The process id of its main process, once it is ready."""
+    command = [str(python), "-m", "celery", "-A", APP, "worker", "-n", f"{log.stem}@bench", "--loglevel", "INFO"]
     with log.open("w") as out:
-        worker = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=out, stderr=subprocess.STDOUT)
+        worker = subprocess.Popen([*command, *arguments], cwd=ROOT, env=variables, stdout=out, stderr=subprocess.STDOUT)
     try:
         eventually(lambda: log.read_text()[-2000:], lambda text: " ready." in text, seconds=60)
-        yield CelerySqs(name, python, variables, worker.pid)
+        yield worker.pid
     finally:
         worker.send_signal(signal.SIGQUIT)
         try:

@@ -17,9 +17,9 @@ from bootstrap.paths import ROOT
 from bootstrap.stack import Stack, Template
 from scripts.workers import Workers
 from tests.benchmarks.contenders import Submits
-from tests.benchmarks.contenders.web import FINAL, collected, post_all, rows, until_quiet
+from tests.benchmarks.contenders.web import FINAL, collected, post_all, renew, rows, until_quiet
 from tests.benchmarks.workloads import Workload
-from tests.support.stack import DeployedStack
+from tests.support.stack import DeployedStack, new_id
 
 TEMPLATE = Path(__file__).with_suffix(".yaml")
 PACKAGED = (
@@ -55,6 +55,10 @@ class OriginalContender:
         deadline = time.time() + seconds
         until_quiet(self._sqs, (self.outputs["QueueUrl"], self.outputs["DlqUrl"]), deadline)
         return collected(self._ended, task_ids, deadline)
+
+    def chill(self) -> None:
+        for name in ("SubmitName", "ProcessName"):
+            renew(self.stack.aws("lambda"), self.outputs[name], CHILLED=new_id())
 
     def processes(self) -> Sequence[int]:
         workers = Workers(self.server)

@@ -49,11 +49,13 @@ def _attempted(record: Mapping[str, Any]) -> bool:
 
     def work(payload: Json, attempt: int) -> Json:
         simulate = payload["simulate"]
+        if journal := os.environ.get("JOURNAL"):
+            _note(Path(journal).with_suffix(".begun"), f"{os.getpid()} {task_id}")
         time.sleep(simulate["workSeconds"])
         if attempt in simulate["failAttempts"]:
             raise RuntimeError(f"attempt {attempt} failed")
         if journal := os.environ.get("JOURNAL"):
-            _note(journal, task_id)
+            _note(Path(journal), task_id)
         return {"workSeconds": simulate["workSeconds"], "attempt": attempt}
 
     done = original().attempt(record, work)
@@ -61,9 +63,9 @@ def _attempted(record: Mapping[str, Any]) -> bool:
     return done
 
 
-def _note(journal: str, task_id: str) -> None:
-    with Path(journal).open("a") as lines:
-        lines.write(f"{task_id}\n")
+def _note(journal: Path, line: str) -> None:
+    with journal.open("a") as lines:
+        lines.write(f"{line}\n")
 
 
 def monitor(event: Mapping[str, Any], context: object) -> None:

@@ -12,9 +12,9 @@ from client.tasks import BATCH_TASKS
 from lambdas.common.task import TERMINAL
 from scripts.workers import Workers
 from tests.benchmarks.contenders import Submits
-from tests.benchmarks.contenders.web import collected, post_all, until_quiet
+from tests.benchmarks.contenders.web import collected, post_all, renew, until_quiet
 from tests.benchmarks.workloads import KB, Workload
-from tests.support.stack import DeployedStack
+from tests.support.stack import DeployedStack, new_id
 
 BATCH_BYTES = 1_500 * KB
 """Room for the rest of the bodies below the API's 2 MiB."""
@@ -49,6 +49,10 @@ class Ours:
         deadline = time.time() + seconds
         until_quiet(self._sqs, (self.stack.outputs["queue_url"], self.stack.outputs["dlq_url"]), deadline)
         return collected(self._ended, task_ids, deadline)
+
+    def chill(self) -> None:
+        for name in ("SubmitTask", "ProcessTask"):
+            renew(self.stack.aws("lambda"), self.stack.outputs["functions"][name], CHILLED=new_id())
 
     def processes(self) -> Sequence[int]:
         functions = self.stack.outputs["functions"]

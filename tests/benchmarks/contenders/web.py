@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -34,6 +36,19 @@ def post_all(url: str, key: str, bodies: Iterable[Body], clients: int) -> list[R
 
     with ThreadPoolExecutor(clients) as pool:
         return list(pool.map(post, bodies))
+
+
+def begun(journal: Path) -> Counter[int]:
+    """Tasks that each process has begun, as whoever works notes them beside its journal: "process task" a line."""
+    noted = journal.with_suffix(".begun")
+    return Counter(int(line.split()[0]) for line in noted.read_text().splitlines()) if noted.exists() else Counter()
+
+
+def renew(functions: Any, name: str, **variables: str) -> None:
+    """More variables for a function; new workers start with them, on the local AWS as on the real one."""
+    found = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    functions.update_function_configuration(FunctionName=name, Environment={"Variables": {**found, **variables}})
+    functions.get_waiter("function_updated").wait(FunctionName=name, WaiterConfig={"Delay": 1})
 
 
 def until_quiet(sqs: Any, queue_urls: Sequence[str], deadline: float) -> None:
