@@ -65,7 +65,7 @@ def bench(asked: Wish) -> int:
             _workloads(here, loads, report)
             with console.step("Workers killed"):
                 load = replace(kills.LOAD, tasks=40) if asked.quick else kills.LOAD
-                report.tolls = kills.tolls(here, load, 1 if asked.quick else kills.RUNS, more=not asked.quick)
+                report.tolls = kills.tolls(here, load, 1 if asked.quick else kills.RUNS, asked.quick)
         if not asked.quick:
             with console.step("Calls and units of a task"), stand.stack() as (place, outputs):
                 report.counts = counts(counted(place, outputs))

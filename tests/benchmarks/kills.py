@@ -55,14 +55,15 @@ class Suspect:
     worked: Callable[[], Counter[str]]
 
 
-def tolls(here: Site, load: Workload = LOAD, runs: int = RUNS, more: bool = True) -> list[Toll]:
-    """One contender after the other; with `more` Celery also told to hand back what was killed."""
+def tolls(here: Site, load: Workload = LOAD, runs: int = RUNS, quick: bool = False) -> list[Toll]:
+    """One contender after the other, at last Celery told to hand back what was killed; `quick` takes ours alone."""
     found = []
     with journaled(here) as journal:
-        found += [_summed(each, load, runs) for each in _functions(here, journal)]
-    found.append(_summed(_celery(here.celery), load, runs))
-    if not more:
+        functions = _functions(here, journal)
+        found += [_summed(each, load, runs) for each in (functions[:1] if quick else functions)]
+    if quick:
         return found
+    found.append(_summed(_celery(here.celery), load, runs))
     with site.worker(here.stack, here.stack.folder, "Celery, rejecting", BENCH_REJECT_LOST="1") as rejecting:
         found.append(_summed(_celery(rejecting), load, runs))
     return found

@@ -20,7 +20,7 @@ import psutil
 from bootstrap import environments
 from bootstrap.paths import ROOT
 from tests.benchmarks.contenders import Request, Submits
-from tests.benchmarks.contenders.web import LOOK_SECONDS, begun
+from tests.benchmarks.contenders.web import LOOK_SECONDS, begun, is_quiet
 from tests.benchmarks.workloads import Workload
 from tests.support.stack import DeployedStack
 from tests.support.waiting import eventually
@@ -35,6 +35,7 @@ class CelerySqs:
     name: str
     python: Path
     variables: Mapping[str, str]
+    sqs: Any
     parents: Sequence[int]
     """Process ids of the workers' main processes."""
 
@@ -57,8 +58,9 @@ class CelerySqs:
     def ends(self, task_ids: Sequence[str], seconds: float) -> Mapping[str, float]:
         deadline, wanted = time.time() + seconds, set(task_ids)
         while True:
+            quiet = is_quiet(self.sqs, self.variables["BENCH_QUEUE_URL"])  # an end is noted before it is acknowledged
             ended = {task_id: at for task_id, at in self._noted() if task_id in wanted}
-            if len(ended) == len(wanted) or time.time() > deadline:
+            if len(ended) == len(wanted) or quiet or time.time() > deadline:
                 return ended
             time.sleep(LOOK_SECONDS)
 
@@ -97,7 +99,8 @@ def started(
     journal = folder / f"celery-{mark}.txt"
     journal.touch()
     visibility = settings["BENCH_VISIBILITY_SECONDS"]
-    queue: Any = stack.aws("sqs").create_queue(QueueName=f"celery-{mark}", Attributes={"VisibilityTimeout": visibility})
+    sqs = stack.aws("sqs")
+    queue: Any = sqs.create_queue(QueueName=f"celery-{mark}", Attributes={"VisibilityTimeout": visibility})
     variables = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
@@ -113,7 +116,7 @@ def started(
             running.enter_context(_worker(python, variables, folder / f"celery-{mark}-{number}.log", arguments))
             for number, arguments in enumerate(workers)
         ]
-        yield CelerySqs(name, python, variables, parents)
+        yield CelerySqs(name, python, variables, sqs, parents)
 
 
 @contextmanager

@@ -53,12 +53,14 @@ def renew(functions: Any, name: str, **variables: str) -> None:
 
 def until_quiet(sqs: Any, queue_urls: Sequence[str], deadline: float) -> None:
     """Wait while any message is in the queues: one cheap call each, so that waiting takes little from the work."""
-    names = [f"ApproximateNumberOfMessages{state}" for state in ("", "NotVisible", "Delayed")]
-    while time.time() < deadline:
-        found = [sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"] for url in queue_urls]
-        if not any(int(attributes[name]) for attributes in found for name in names):
-            return
+    while time.time() < deadline and not all(is_quiet(sqs, url) for url in queue_urls):
         time.sleep(LOOK_SECONDS)
+
+
+def is_quiet(sqs: Any, queue_url: str) -> bool:
+    names = [f"ApproximateNumberOfMessages{state}" for state in ("", "NotVisible", "Delayed")]
+    found = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)["Attributes"]
+    return not any(int(found[name]) for name in names)
 
 
 def collected(
