@@ -7,6 +7,7 @@ docs/scale.md.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import pytest
@@ -132,25 +133,31 @@ def test_the_stats_read_no_more_than_their_caps(crowds: dict[int, Crowd]) -> Non
     assert found[MANY].units <= most_units(queries, most_keys, 0) < 800
 
 
-def swept(crowd: Crowd, at: int = NOW) -> None:
+def swept(crowd: Crowd, at: int = NOW, backlog: int = 0) -> None:
     store, clock = task_store(crowd), Clock(at)
     recorder = Recorder(store, 86_400, clock, Tokens())
 
     def complain(task: Task, error: Exception) -> None:
         raise AssertionError(task.task_id) from error
 
-    Sweeper(store, FakeQueue(), recorder, lambda: False, 900 * SECOND, clock, complain).sweep(lambda: True)
+    Sweeper(store, FakeQueue(backlog=backlog), recorder, lambda: False, 900 * SECOND, clock, complain).sweep(
+        lambda: True
+    )
 
 
-def test_a_sweep_reads_nothing_of_what_has_ended_is_not_due_or_came_in_since_but_one_key_for_each_shard() -> None:
+@pytest.mark.parametrize("backlog", [0, 1])
+def test_a_sweep_reads_nothing_of_what_has_ended_is_not_due_or_came_in_since_but_a_key_a_shard_while_messages_wait(
+    backlog: int,
+) -> None:
     """A tenth of the crowd is at work: however many these are, none can be due before RESEND_AFTER."""
-    found = {reading(Crowd(a_crowd(count)), swept) for count in (FEW, MANY)}
-    assert found == {(SHARDS, 0, 16)}
+    found = {reading(Crowd(a_crowd(count)), partial(swept, backlog=backlog)) for count in (FEW, MANY)}
+    assert found == {(SHARDS, 0, 16) if backlog else (0, 0, 10)}
 
 
 def test_a_sweep_reads_each_task_that_has_long_been_open_to_its_bound() -> None:
     """Whether one of them is silent stands in its row alone."""
-    found = {count: reading(Crowd(a_crowd(count)), lambda crowd: swept(crowd, LATER)) for count in (FEW, SOME, MANY)}
+    sweep = partial(swept, at=LATER, backlog=1)
+    found = {count: reading(Crowd(a_crowd(count)), sweep) for count in (FEW, SOME, MANY)}
     assert [found[count].got for count in (FEW, SOME)] == [100, 1_000]
     assert [found[count].units for count in (FEW, SOME, MANY)] == [116, 1_024, 10_113]
     assert found[MANY].got <= SHARDS * PAGES_PER_SHARD * PAGE_SIZE
