@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bootstrap import settings
 from bootstrap.paths import ROOT
 from bootstrap.targets import AWS
 from tests.support.templates import template
@@ -112,6 +113,19 @@ def test_only_the_job_that_a_person_approves_deploys_and_no_job_holds_a_key() ->
         assert job["permissions"] == {"contents": "read", "id-token": "write"}
     assert "secrets." not in (ROOT / ".github" / "workflows" / "deploy.yml").read_text()
     assert AWS.region in workflow()["env"]["AWS_REGION"]
+
+
+def test_a_tag_is_deployed_with_each_setting_that_the_repositorys_variables_give() -> None:
+    given = {name: value for name, value in workflow()["env"].items() if name not in ("STAGE", "AWS_REGION")}
+
+    assert given == {one.variable: f"${{{{ vars.{one.variable} }}}}" for one in settings.SETTINGS}
+    assert not [job for job in workflow()["jobs"].values() if "env" in job]
+
+
+def test_a_setting_that_is_no_variable_of_the_repository_has_its_default() -> None:
+    empty = {one.variable: "" for one in settings.SETTINGS}
+
+    assert settings.read(empty) == settings.read({})
 
 
 @pytest.mark.parametrize("table", ["TaskTable", "AccountsTable"])
