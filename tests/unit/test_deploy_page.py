@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from bootstrap import settings
+from bootstrap import preflight, settings
 from bootstrap.paths import ROOT
 from bootstrap.targets import AWS
+from bootstrap.template import PSEUDO
+from tests.support.broken_templates import TODAY, a_kind
 from tests.support.templates import template
 
 SAM_MAKES = {
@@ -51,6 +53,60 @@ def services() -> set[str]:
     types = {one["Type"] for name in ("storage", "app") for one in template(name)["Resources"].values()}
     made = set().union(*(SAM_MAKES.get(one, {one}) for one in types))
     return {one.split("::")[1].lower() for one in made}
+
+
+CREATED: dict[str, tuple[str, str]] = {
+    "AWS::ApiGateway::ApiKey": ("apigateway:POST", "arn:aws:apigateway:REGION::/apikeys"),
+    "AWS::ApiGateway::UsagePlan": ("apigateway:POST", "arn:aws:apigateway:REGION::/usageplans"),
+    "AWS::CloudWatch::Alarm": ("cloudwatch:PutMetricAlarm", "arn:aws:cloudwatch:REGION:ACCOUNT:alarm:{}"),
+    "AWS::CloudWatch::Dashboard": ("cloudwatch:PutDashboard", "arn:aws:cloudwatch::ACCOUNT:dashboard/{}"),
+    "AWS::DynamoDB::Table": ("dynamodb:CreateTable", "arn:aws:dynamodb:REGION:ACCOUNT:table/{}"),
+    "AWS::Events::Rule": ("events:PutRule", "arn:aws:events:REGION:ACCOUNT:rule/{}"),
+    "AWS::Logs::LogGroup": ("logs:CreateLogGroup", "arn:aws:logs:REGION:ACCOUNT:log-group:{}"),
+    "AWS::S3::Bucket": ("s3:CreateBucket", "arn:aws:s3:::{}"),
+    "AWS::SNS::Topic": ("sns:CreateTopic", "arn:aws:sns:REGION:ACCOUNT:{}"),
+    "AWS::SQS::Queue": ("sqs:CreateQueue", "arn:aws:sqs:REGION:ACCOUNT:{}"),
+    "AWS::Serverless::Api": ("apigateway:POST", "arn:aws:apigateway:REGION::/restapis"),
+    "AWS::Serverless::Function": ("lambda:CreateFunction", "arn:aws:lambda:REGION:ACCOUNT:function:{}"),
+}
+"""Type -> what creates it, and the ARN by its name (AWS service authorization reference). API Gateway's has no name."""
+
+
+def named() -> dict[str, tuple[str, str]]:
+    """Each resource of `prod` whose name the templates fix: its type and that name."""
+    values = settings.placed(settings.read({"STAGE": "prod", "ALARM_EMAIL": "ops@example.com"}), AWS)
+    deployed = preflight.system(values, [a_kind(schedule="rate(1 minute)")], TODAY)
+    found = {}
+    for resource in deployed.resources.values():
+        own = resource.type.rpartition("::")[2]
+        name = resource.properties.get("Name", resource.properties.get(f"{own}Name"))
+        if name is not None:
+            found[resource.name] = (resource.type, str(name))
+    return found
+
+
+def test_the_names_of_prod_are_looked_for() -> None:
+    assert {"DataBucket", "ScheduleTick", "TaskTable", "SubmitTask", "AlarmTopic", "TasksDeadAlarm"} <= set(named())
+
+
+@pytest.mark.parametrize("resource", sorted(named()))
+def test_the_role_that_deploys_may_create_each_resource_by_the_name_that_it_has_in_prod(resource: str) -> None:
+    _, deploys, _ = policies()
+    type_, name = named()[resource]
+    action, arn = CREATED[type_]
+    wanted = here(arn.format(name))
+
+    assert [
+        statement["Sid"]
+        for statement in deploys["Statement"]
+        if action in as_list(statement["Action"])
+        and any(fnmatch(wanted, here(granted)) for granted in as_list(statement["Resource"]))
+    ], f"{action} on {wanted}"
+
+
+def here(arn: str) -> str:
+    """In the account and region that the templates are resolved for."""
+    return arn.replace("ACCOUNT", PSEUDO["AWS::AccountId"]).replace("REGION", PSEUDO["AWS::Region"])
 
 
 @pytest.mark.parametrize("service", sorted(services()))
