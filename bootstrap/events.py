@@ -42,6 +42,11 @@ class Events:
             if event["LogicalResourceId"] == self._stack:
                 self.ended_as = event["ResourceStatus"]
 
+    def begun_by(self, token: str) -> bool:
+        """Whether the change that is told of last was begun by the request with that token."""
+        newest = self._newest_first(self._stack, pages=1)
+        return any(event.get("ClientRequestToken") == token for event in newest)
+
     def failures(self) -> list[str]:
         """Of resources; of the stack itself only when there are none: it but repeats their names."""
         of_resources = [text for resource, text in self._failures if resource != self._stack]

@@ -128,14 +128,16 @@ class Stack:
         """
         events = self._events(only={change.resource for change in plan.changes if change.direct})
         try:
-            self._client.execute_change_set(StackName=self.name, ChangeSetName=plan.name)
+            self._client.execute_change_set(StackName=self.name, ChangeSetName=plan.name, ClientRequestToken=plan.name)
         except ClientError as error:
             if error.response["Error"]["Code"] not in STALE:
                 raise
-            raise BootstrapError(
-                f"{self.name} has changed since this plan was made: another deploy was quicker. Nothing was done.",
-                f"Type `{self._again}` for a new plan.",
-            ) from error
+            # The answer to a first request may have been lost, and the SDK's retry find its plan carried out.
+            if not events.begun_by(plan.name):
+                raise BootstrapError(
+                    f"{self.name} has changed since this plan was made: another deploy was quicker. Nothing was done.",
+                    f"Type `{self._again}` for a new plan.",
+                ) from error
         status = self._follow(events)
         if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
             raise self._failed("deploy", status, events)
@@ -187,6 +189,7 @@ class Stack:
                 self._client.create_change_set(
                     StackName=self.name,
                     ChangeSetName=name,
+                    ClientToken=name,
                     ChangeSetType="CREATE" if creates else "UPDATE",
                     Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
                     Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
@@ -195,6 +198,8 @@ class Stack:
                 )
                 return creates
             except ClientError as error:
+                if error.response["Error"]["Code"] == "AlreadyExistsException":
+                    return creates  # the name is ours alone: the answer to a first request was lost
                 self._check_refusal(template, error)
         raise AssertionError("unreachable")
 

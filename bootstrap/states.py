@@ -18,11 +18,13 @@ class Transient:
 
 QUEUE_NAME = Transient("SQS gives a deleted queue's name back after 60 s", 61)
 NEW_ROLE = Transient("IAM has not told Lambda of a new role yet", 15)
+NEW_POLICY = Transient("IAM has not told Lambda yet what a new role may do", 15)
 THROTTLED = Transient("AWS throttles these calls", 30)
 _TRANSIENTS = (
     ("queuedeletedrecently", QUEUE_NAME),
     ("wait 60 seconds after deleting a queue", QUEUE_NAME),
     ("cannot be assumed by lambda", NEW_ROLE),
+    ("the provided execution role does not have permissions to call", NEW_POLICY),  # asked when a mapping is made
     ("rate exceeded", THROTTLED),
     ("throttling", THROTTLED),
 )

@@ -46,10 +46,16 @@ class FakeCloudFormation:
     """Change sets that are gone when their changes are read: another was carried out."""
     refusals: list[ClientError] = field(default_factory=list)
     """Raised by the next calls of CreateChangeSet, in turn."""
+    lost: set[str] = field(default_factory=set)
+    """Operations whose next answer is lost on its way: the SDK sends the same request again, and that answer counts."""
+    knows_tokens: bool = True
+    """ExecuteChangeSet knows a request again by its token, also once its change set is gone."""
     busy: list[str] = field(default_factory=list)
     """States that the next looks show before the real one: somebody else's change."""
     stacks: dict[str, FakeStack] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+    """By which requests for a change set and for its execution are known again."""
     meta: Any = field(default_factory=lambda: SimpleNamespace(region_name="eu-west-1"))
     _executed: bool = False
     _before: list[tuple[FakeStack | None, str]] = field(default_factory=list)
@@ -81,8 +87,14 @@ class FakeCloudFormation:
 
     def create_change_set(self, **asked: Any) -> None:
         self.calls.append(f"create_change_set {asked['ChangeSetType']}")
+        self.tokens.append(asked["ClientToken"])
         if self.refusals:
             raise self.refusals.pop(0)
+        if self._is_lost("CreateChangeSet"):
+            self.create_change_set(**asked)
+        found = self.stacks.get(asked["StackName"])
+        if found and asked["ChangeSetName"] in found.change_sets:
+            raise refusal("CreateChangeSet", "AlreadyExistsException", f"ChangeSet {asked['ChangeSetName']} exists")
         if asked["ChangeSetType"] == "CREATE":
             self.stacks.setdefault(asked["StackName"], FakeStack("REVIEW_IN_PROGRESS"))
         self.stacks[asked["StackName"]].change_sets[asked["ChangeSetName"]] = [
@@ -110,7 +122,12 @@ class FakeCloudFormation:
 
     def execute_change_set(self, **asked: Any) -> None:
         self.calls.append("execute_change_set")
-        stack = self.stacks[asked["StackName"]]
+        self.tokens.append(asked["ClientRequestToken"])
+        if self._is_lost("ExecuteChangeSet"):
+            self.execute_change_set(**asked)
+        stack, token = self.stacks[asked["StackName"]], asked["ClientRequestToken"]
+        if self.knows_tokens and token in [event.get("ClientRequestToken") for event in stack.events]:
+            return
         if asked["ChangeSetName"] not in stack.change_sets:
             raise refusal(
                 "ExecuteChangeSet", "ChangeSetNotFound", f"ChangeSet [{asked['ChangeSetName']}] does not exist"
@@ -120,9 +137,14 @@ class FakeCloudFormation:
         creates = stack.status == "REVIEW_IN_PROGRESS"
         self._before = [(None if creates else stack, stack.status)] * self.late
         stack.status = self.ends or ("CREATE_COMPLETE" if creates else "UPDATE_COMPLETE")
-        self._tell(
-            asked["StackName"], [*self.events, (asked["StackName"], "AWS::CloudFormation::Stack", stack.status, "")]
-        )
+        of_itself = (asked["StackName"], "AWS::CloudFormation::Stack", stack.status, "")
+        self._tell(asked["StackName"], [*self.events, of_itself], token)
+
+    def _is_lost(self, operation: str) -> bool:
+        """Once."""
+        found = operation in self.lost
+        self.lost.discard(operation)
+        return found
 
     def delete_stack(self, **asked: Any) -> None:
         self.calls.append("delete_stack")
@@ -135,10 +157,11 @@ class FakeCloudFormation:
     def describe_events(self, **_: Any) -> None:
         raise refusal("DescribeEvents", "InvalidAction", "not here")
 
-    def _tell(self, name: str, events: Sequence[Event]) -> None:
+    def _tell(self, name: str, events: Sequence[Event], token: str) -> None:
         told = self.stacks[name].events
         for resource, type_, status, reason in events:
             event = {"EventId": str(len(told)), "LogicalResourceId": resource, "ResourceType": type_}
+            event["ClientRequestToken"] = token
             told.append({**event, "ResourceStatus": status, "ResourceStatusReason": reason})
 
     def get_paginator(self, operation: str) -> Any:

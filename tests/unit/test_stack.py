@@ -111,6 +111,56 @@ def test_of_a_long_history_only_the_new_events_are_read() -> None:
     assert aws.calls.count("describe_stack_events") == 2
 
 
+@pytest.mark.parametrize("before", [None, "UPDATE_COMPLETE"])
+def test_a_plan_whose_first_answer_was_lost_is_the_plan(before: str | None) -> None:
+    stacks = {NAME: FakeStack(before)} if before else {}
+    aws = FakeCloudFormation(changes=[ADDED], events=[CREATED], stacks=stacks, lost={"CreateChangeSet"})
+
+    plan = stack(aws).plan(TEMPLATE, {}, {})
+
+    assert plan is not None
+    assert plan.creates is (before is None)
+    assert list(aws.stacks[NAME].change_sets) == [plan.name]
+
+
+@pytest.mark.parametrize("knows_tokens", [True, False])
+@pytest.mark.parametrize("before", [None, "UPDATE_COMPLETE"])
+def test_a_change_whose_first_answer_was_lost_is_followed_to_its_end(before: str | None, knows_tokens: bool) -> None:
+    said: list[str] = []
+    stacks = {NAME: FakeStack(before)} if before else {}
+    aws = FakeCloudFormation(
+        changes=[ADDED], events=[CREATED], stacks=stacks, lost={"ExecuteChangeSet"}, knows_tokens=knows_tokens
+    )
+
+    deploy(aws, said)
+
+    assert said == ["TaskQueue created"]
+    assert aws.calls.count("execute_change_set") == 2
+
+
+@pytest.mark.parametrize("knows_tokens", [True, False])
+def test_a_change_whose_first_answer_was_lost_may_fail_as_any_other(knows_tokens: bool) -> None:
+    failing = ("TaskQueue", "AWS::SQS::Queue", "CREATE_FAILED", "no such attribute")
+    aws = FakeCloudFormation(
+        changes=[ADDED],
+        events=[failing],
+        ends="ROLLBACK_COMPLETE",
+        lost={"ExecuteChangeSet"},
+        knows_tokens=knows_tokens,
+    )
+
+    with pytest.raises(StackFailed, match="no such attribute"):
+        deploy(aws)
+
+
+def test_each_request_that_changes_something_has_the_name_of_its_plan_for_a_token() -> None:
+    aws = FakeCloudFormation(changes=[ADDED], events=[CREATED])
+    deploy(aws)
+
+    assert len(aws.tokens) == 2
+    assert len(set(aws.tokens)) == 1
+
+
 # States that a stack may be found in. ---------------------------------------------------------------------------------
 
 
@@ -291,6 +341,10 @@ def test_a_failure_names_the_resource_the_reason_what_was_done_about_it_and_what
         ("You must wait 60 seconds after deleting a queue before you can create another", states.QUEUE_NAME),
         ("... (Service: Sqs, Error Code: AWS.SimpleQueueService.QueueDeletedRecently)", states.QUEUE_NAME),
         ("The role defined for the function cannot be assumed by Lambda.", states.NEW_ROLE),
+        (
+            "The provided execution role does not have permissions to call ReceiveMessage on SQS (Service: Lambda, …)",
+            states.NEW_POLICY,
+        ),
         ("Rate exceeded (Service: Lambda, Status Code: 429)", states.THROTTLED),
         ("dev-tasks already exists in stack arn:…", None),
     ],
