@@ -2,51 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
 from typing import Any
 
 import pytest
 import yaml
 
-from bootstrap import embedded, environments, template
 from bootstrap.paths import ROOT
+from tests.support.sam import translated
+from tests.support.templates import template
 
 PAGE = (ROOT / "docs" / "security.md").read_text()
 CHANGES = [yaml.safe_load(block) for block in re.findall(r"```yaml auth\n(.*?)```", PAGE, re.DOTALL)]
-TRANSLATE = """
-import json, sys
-from samtranslator.translator.transform import transform
-class Nothing:
-    def load(self): return {}
-made = transform(json.load(sys.stdin), {"Stage": "dev"}, Nothing())
-print(json.dumps(made["Resources"]["TaskApi"]["Properties"]["Body"]))
-"""
-"""For the environment of the embedded AWS, which holds SAM's translator."""
-
 KEYLESS = {("get", "/"), ("get", "/openapi.json")}
 """They hold no data. What asks for more than the key asks it of these, too."""
 
 
-def translated(auth: dict[str, Any]) -> dict[str, Any]:
+def with_auth(auth: dict[str, Any]) -> dict[str, Any]:
     """The API as OpenAPI, with this for its `Auth`."""
-    document = template.load(ROOT / "bootstrap" / "app.yaml")
+    document = template("app")
     document["Resources"]["TaskApi"]["Properties"]["Auth"] = auth
-    python = environments.python("embedded", embedded.LOCK, "the embedded AWS")
-    command, given = [str(python), "-c", TRANSLATE], json.dumps(document)
-    variables = {"AWS_DEFAULT_REGION": "eu-west-1"}
-    done = subprocess.run(command, input=given, env=variables, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    api: dict[str, Any] = translated(document)["TaskApi"]["Properties"]["Body"]
+    return api
 
 
 @pytest.mark.parametrize("auth", CHANGES, ids=[change["DefaultAuthorizer"] for change in CHANGES])
 def test_a_change_that_the_page_gives_asks_for_more_than_the_key_on_every_method_but_options(
     auth: dict[str, Any],
 ) -> None:
-    api = translated(auth)
+    api = with_auth(auth)
     asked = {
         (method, path): {name for one in operation["security"] for name in one}
         for path, methods in api["paths"].items()
