@@ -10,7 +10,7 @@ from bootstrap.errors import BootstrapError
 from bootstrap.kinds import Kind, most_attempts, schedules, table_arns
 from bootstrap.package import PACKAGES
 from bootstrap.paths import ROOT
-from bootstrap.rules import data, functions, permissions, queues, watching
+from bootstrap.rules import callers, data, functions, permissions, queues, watching
 from bootstrap.rules.rule import Finding, Rule
 from bootstrap.rules.sources import Code
 from bootstrap.rules.system import System
@@ -21,7 +21,7 @@ TABLE_ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/{stage}-tasks"
 CODE = Code(ROOT)
 RULES: Sequence[Rule] = [
     found
-    for module in (queues, data, permissions, functions, watching)
+    for module in (queues, data, permissions, callers, functions, watching)
     for found in vars(module).values()
     if isinstance(found, Rule)
 ]

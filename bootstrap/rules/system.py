@@ -71,6 +71,14 @@ class Route:
     properties: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A rule by which EventBridge calls a function."""
+
+    function: str
+    event: str
+
+
 @dataclass(frozen=True)
 class System:
     """Storage and app, with the parameters that this deploy gives them."""
@@ -119,6 +127,10 @@ class System:
             Route(function, event, properties["Path"], str(properties["Method"]).upper(), properties)
             for function, event, properties in self._events_of("Api")
         ]
+
+    @cached_property
+    def schedules(self) -> Sequence[Schedule]:
+        return [Schedule(function, event) for function, event, _ in self._events_of("Schedule")]
 
     def _events_of(self, kind: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
         for function in self.functions.values():

@@ -120,6 +120,13 @@ def key_for_the_api_as_a_parameter(world: World) -> None:
     world.set("TaskApi", Auth={"ApiKeyRequired": {"Ref": "Stage"}})
 
 
+def more_routes(world: World) -> None:
+    api, key = {"Ref": "TaskApi"}, {"ApiKeyRequired": True}
+    for number in range(6):
+        route = {"RestApiId": api, "Path": f"/more/{number}", "Method": "GET", "Auth": key}
+        events(world, "QueryTasks")[f"More{number}"] = {"Type": "Api", "Properties": route}
+
+
 CASES: Mapping[str, Mapping[str, Case]] = {
     "visibility-outlasts-retries": {
         "of the task queue": Case(
@@ -405,6 +412,14 @@ CASES: Mapping[str, Mapping[str, Case]] = {
             "POST /tasks needs no API key",
             "Auth: {ApiKeyRequired: true}, or a line in PUBLIC in bootstrap/rules/permissions.py",
         ),
+    },
+    "callers-fit-into-a-policy": {
+        "six more routes": Case(
+            more_routes,
+            "QueryTasks",
+            "55 callers make a policy of 20742 bytes, and Lambda takes 20480",
+            "fewer routes, or a shorter STAGE",
+        )
     },
     "runtime-is-supported": {
         "unknown": Case(

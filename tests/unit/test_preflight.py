@@ -71,6 +71,7 @@ DEPLOYED: Mapping[str, Mapping[str, str]] = {
     "the defaults": {},
     "those of the tests": {**FAST, "WEBHOOK_NETWORKS": "10.1.0.0/16"},  # their own is for this machine alone
     "another stage": {"STAGE": "blue"},
+    "the longest name of a stage": {"STAGE": "a" * 16},
     "the protected stage": {"STAGE": "prod"},
     "without what costs when idle": {"FIXED": "low"},
     "large batches": {"BATCH_SIZE": "100", "BATCH_WINDOW_SECONDS": "5", "MAX_CONCURRENCY": "1000"},
