@@ -278,7 +278,7 @@ def _parser() -> argparse.ArgumentParser:
         if name in ("deploy-aws", "destroy-aws"):
             command.add_argument("--yes", action="store_true", help="do not ask")
         if name == "deploy-aws":
-            text = "tables and queues that may be replaced or removed, by commas"
+            text = "tables, queues, buckets and keys that may be replaced or removed, by commas"
             command.add_argument("--replace", metavar="NAMES", default="", help=text)
         if name == "destroy-aws":
             command.add_argument("--data", choices=["delete"], help="delete the storage stack, too")

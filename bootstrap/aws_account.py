@@ -105,7 +105,7 @@ def check_account(account: str) -> None:
 
 
 def approval(yes: bool, replace: Collection[str] = (), again: str = "make deploy-aws") -> Approve:
-    """Show the plan; go on when told so beforehand (`yes`), else ask. `replace`: tables and queues that may be lost."""
+    """Show the plan; go on when told so beforehand (`yes`), else ask. `replace`: by name, what may be lost."""
 
     def approve(stack: str, plan: Plan) -> bool:
         show(stack, plan)
@@ -118,7 +118,7 @@ def approval(yes: bool, replace: Collection[str] = (), again: str = "make deploy
 def check_losses(plan: Plan, allowed: Collection[str], again: str) -> None:
     """
     Raises:
-        BootstrapError: it would replace or remove a table or a queue that is not allowed by name.
+        BootstrapError: it would replace or remove what holds data, or the key, and that is not allowed by name.
     """
     unwanted = plan.unwanted(allowed)
     if unwanted:

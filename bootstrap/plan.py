@@ -11,8 +11,10 @@ Verb = Literal["add", "change", "REPLACE", "MAY REPLACE", "REMOVE"]
 SIGNS: Mapping[Verb, str] = {"add": "+", "change": "~", "REPLACE": "!", "MAY REPLACE": "!", "REMOVE": "-"}
 
 API_TYPES = frozenset({"AWS::ApiGateway::RestApi", "AWS::ApiGateway::Deployment"})
-PROTECTED_TYPES = frozenset({"AWS::DynamoDB::Table", "AWS::SQS::Queue"})
-"""Replaced or removed only when told so by name."""
+PROTECTED_TYPES = frozenset(
+    {"AWS::DynamoDB::Table", "AWS::SQS::Queue", "AWS::S3::Bucket", "AWS::ApiGateway::ApiKey"}
+)
+"""Replaced or removed only when told so by name: what they hold is found nowhere else."""
 LOST: Mapping[str, str] = {
     "TaskTable": "every task with its timeline and result, every dead letter",
     "AccountsTable": "every balance that deposits and transfers have written",
@@ -31,6 +33,16 @@ LOST_BY_TYPE: Mapping[str, str] = {
 }
 QUIET_TYPES = frozenset({"AWS::Lambda::Permission"})
 """Counted, not named: one per route of the API, and nobody knows them by name."""
+NAMES: Mapping[str, str] = {
+    "AWS::DynamoDB::Table": "TableName",
+    "AWS::SQS::Queue": "QueueName",
+    "AWS::S3::Bucket": "BucketName",
+    "AWS::Logs::LogGroup": "LogGroupName",
+    "AWS::ApiGateway::ApiKey": "Name",
+    "AWS::Lambda::Function": "FunctionName",
+}
+"""Type -> the property that fixes its name. CloudFormation makes the new one before it deletes the old one, so it
+refuses to replace what keeps such a name (CloudFormation reference, "Name type")."""
 _VERBS: Mapping[str, Verb] = {"True": "REPLACE", "Conditional": "MAY REPLACE"}
 """Of a change that is none of the others, by what CloudFormation says of its replacement."""
 _DIRECT = frozenset({"DirectModification", "ParameterReference"})
@@ -73,6 +85,14 @@ class Change:
         return lost
 
 
+    @property
+    def refused(self) -> str | None:
+        """The property of its name, when AWS refuses to replace it under that; None when it can, or nobody knows."""
+        replaced = self.verb in ("REPLACE", "MAY REPLACE") and self.properties
+        name = NAMES.get(self.type)
+        return name if replaced and name not in self.properties else None
+
+
 @dataclass(frozen=True, slots=True)
 class ParameterChange:
     name: str
@@ -98,7 +118,7 @@ class Plan:
         return any(change.type in API_TYPES and change.direct for change in self.changes)
 
     def unwanted(self, allowed: Collection[str]) -> list[Change]:
-        """Tables and queues that it would replace or remove, but for those allowed by name."""
+        """What holds data, or is the key, that it would replace or remove, but for what is allowed by name."""
         return [c for c in self.changes if c.type in PROTECTED_TYPES and c.loss and c.resource not in allowed]
 
 
@@ -138,6 +158,12 @@ def lines(stack: str, plan: Plan) -> Iterator[tuple[str, str]]:
         if change.loss:
             sure = "DATA LOSS" if change.verb != "MAY REPLACE" else "DATA LOSS, if so"
             yield f"      {sure}: {change.loss}.", "bold red"
+        if change.refused:
+            yield (
+                f"      AWS REFUSES to replace it under the same {change.refused} and rolls back: give it another one "
+                "(docs/deploy.md).",
+                "bold red",
+            )
     for (verb, type_), count in sorted(Counter((c.verb, c.type) for c in shown if c.type in QUIET_TYPES).items()):
         yield f"  {SIGNS[verb]} {verb}  {count} x {_short(type_)}", ""
     for parameter in () if plan.creates else plan.parameters:

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from bootstrap.plan import LOST, LOST_BY_TYPE, Change, ParameterChange, Plan, change_of, lines, parameter_changes
+from bootstrap.plan import LOST, LOST_BY_TYPE, NAMES, Change, ParameterChange, Plan, change_of, lines, parameter_changes
 from tests.support.templates import template
 
 TABLE, QUEUE, FUNCTION = "AWS::DynamoDB::Table", "AWS::SQS::Queue", "AWS::Lambda::Function"
+BUCKET, KEY = "AWS::S3::Bucket", "AWS::ApiGateway::ApiKey"
 
 
 def modified(replacement: str, *details: dict[str, Any], **more: str) -> dict[str, Any]:
@@ -91,11 +92,43 @@ def test_a_function_made_anew_is_no_loss() -> None:
         (Change("Modify", "TaskQueue", QUEUE, "True"), ["TaskTable", "TaskQueue"], False),
         (Change("Modify", "TaskQueue", QUEUE, "False"), [], False),
         (Change("Add", "TaskQueue", QUEUE), [], False),
-        (Change("Remove", "ApiKey", "AWS::ApiGateway::ApiKey"), [], False),
+        (Change("Remove", "ApiKey", KEY), [], True),
+        (Change("Modify", "ApiKey", KEY, "True"), ["ApiKey"], False),
+        (Change("Modify", "DataBucket", BUCKET, "True"), [], True),
+        (Change("Remove", "DataBucket", BUCKET), ["DataBucket"], False),
+        (Change("Remove", "SubmitTask", FUNCTION), [], False),
     ],
 )
-def test_a_table_or_a_queue_goes_only_when_told_so_by_name(change: Change, allowed: list[str], refused: bool) -> None:
+def test_what_holds_data_and_the_key_go_only_when_told_so_by_name(change: Change, allowed: list[str], refused: bool) -> None:
     assert Plan("p", False, [change]).unwanted(allowed) == ([change] if refused else [])
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (Change("Modify", "TaskTable", TABLE, "True", True, ("KeySchema",)), "TableName"),
+        (Change("Modify", "TaskQueue", QUEUE, "Conditional", True, ("FifoQueue",)), "QueueName"),
+        (Change("Modify", "ApiKey", KEY, "True", True, ("Value",)), "Name"),
+        (Change("Modify", "TaskTable", TABLE, "True", True, ("KeySchema", "TableName")), None),
+        (Change("Modify", "TaskTable", TABLE, "True"), None),  # the target does not say what changes
+        (Change("Modify", "TaskTable", TABLE, "False", True, ("BillingMode",)), None),
+        (Change("Remove", "TaskTable", TABLE, "", True, ("KeySchema",)), None),
+        (Change("Modify", "SubmitTaskRole", "AWS::IAM::Role", "True", True, ("Path",)), None),  # has no fixed name
+    ],
+)
+def test_what_is_to_be_replaced_under_the_name_that_it_keeps_is_told_to_be_refused(
+    change: Change, name: str | None
+) -> None:
+    told = [text for text, _ in lines("s", Plan("p", False, [change])) if "AWS REFUSES" in text]
+
+    assert change.refused == name
+    assert [f"under the same {name} " in text for text in told] == ([True] if name else [])
+
+
+def test_every_fixed_name_of_what_holds_data_is_known() -> None:
+    for name, one in template("storage")["Resources"].items():
+        if not one["Type"].endswith("Policy"):
+            assert NAMES[one["Type"]] in one["Properties"], name
 
 
 def test_properties_are_named_and_a_change_by_reference_only_is_not_direct() -> None:
