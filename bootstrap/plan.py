@@ -11,9 +11,7 @@ Verb = Literal["add", "change", "REPLACE", "MAY REPLACE", "REMOVE"]
 SIGNS: Mapping[Verb, str] = {"add": "+", "change": "~", "REPLACE": "!", "MAY REPLACE": "!", "REMOVE": "-"}
 
 API_TYPES = frozenset({"AWS::ApiGateway::RestApi", "AWS::ApiGateway::Deployment"})
-PROTECTED_TYPES = frozenset(
-    {"AWS::DynamoDB::Table", "AWS::SQS::Queue", "AWS::S3::Bucket", "AWS::ApiGateway::ApiKey"}
-)
+PROTECTED_TYPES = frozenset({"AWS::DynamoDB::Table", "AWS::SQS::Queue", "AWS::S3::Bucket", "AWS::ApiGateway::ApiKey"})
 """Replaced or removed only when told so by name: what they hold is found nowhere else."""
 LOST: Mapping[str, str] = {
     "TaskTable": "every task with its timeline and result, every dead letter",
@@ -83,7 +81,6 @@ class Change:
         if lost and self.kept:
             return f"{lost} (kept outside of the stack, where nothing reads it)"
         return lost
-
 
     @property
     def refused(self) -> str | None:

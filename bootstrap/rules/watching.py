@@ -61,13 +61,20 @@ def symptoms(system: System) -> Iterator[Symptom]:
     unrecorded = "a dead task without a record after 15 minutes"
     yield Symptom(unrecorded, "MonitorDlq", OWN, "OldestDeadUnrecorded", stage, at_most=UNRECORDED_SECONDS)
     yield Symptom("a sweeper that does not run", "SweepTasks", OWN, "TasksHealed", stage, falls=True)
-    answering = {route.function for route in system.routes}
-    for function in sorted(set(system.functions) - answering):  # what fails behind the API is a 5xx
+    for function in sorted(_unattended(system)):
         for what, metric in (("its errors", "Errors"), ("its throttles", "Throttles")):
             yield Symptom(what, function, "AWS/Lambda", metric, {"FunctionName": function})
     for api in system.of_type(API):
         name = {"ApiName": str(api.properties.get("Name")), "Stage": system.stage}
         yield Symptom("its 5xx answers", api.name, "AWS/ApiGateway", "5XXError", name)
+
+
+def _unattended(system: System) -> set[str]:
+    """Functions that are called by nobody who waits for the answer: what fails behind the API alone is a 5xx."""
+    answering = {route.function for route in system.routes}
+    targets = [target["Arn"] for rule in system.of_type("AWS::Events::Rule") for target in rule.properties["Targets"]]
+    by_rule = {target.resource for target in targets if isinstance(target, Reference)}
+    return set(system.functions) - answering | by_rule | {schedule.function for schedule in system.schedules}
 
 
 def _watches(system: System, alarm: Resource, symptom: Symptom) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import signal
@@ -34,6 +35,10 @@ from lambdas.common.schedules import rate
 def run(work: Work) -> JsonObject:
     return work.payload
 """
+
+
+OF_SUBMIT_TASK = {"dev-submit-task-errors", "dev-submit-task-throttles"}
+"""Alarms that are there once a kind has a schedule."""
 
 
 @dataclass(frozen=True)
@@ -215,6 +220,13 @@ def test_a_scheduled_kind_is_submitted_by_the_minute_each_firing_once(own: Loop)
         return [task.task_id for task in tasks.list(kind="pulse")]
 
     first = eventually(fired, lambda ids: len(ids) >= 1, seconds=130)
+    watching = own.stack.aws("cloudwatch")
+    alarms = {alarm["AlarmName"] for alarm in watching.describe_alarms()["MetricAlarms"]}
+    assert alarms >= OF_SUBMIT_TASK
+    for dashboard in watching.list_dashboards()["DashboardEntries"]:  # LocalStack makes none
+        body = watching.get_dashboard(DashboardName=dashboard["DashboardName"])["DashboardBody"]
+        shown = json.loads(body)["widgets"][0]["properties"]["alarms"]
+        assert {arn.rpartition(":")[2] for arn in shown} >= OF_SUBMIT_TASK
     function = own.stack.outputs["functions"]["SubmitTask"]
     # A double firing, and one by a second, cold function: the emulator's own EventBridge is not told to fire twice.
     at = re.sub(r"^pulse-(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)Z$", r"\1-\2-\3T\4:\5:00Z", first[0])

@@ -111,6 +111,16 @@ def attached_policy(world: World) -> None:
     world.app["Resources"]["More"] = {"Type": "AWS::IAM::Policy", "Properties": policy}
 
 
+def unwatched_schedules(world: World) -> None:
+    world.kinds.append(a_kind(schedule="rate(1 minute)"))
+    world.remove_alarm("SubmitTaskErrorsAlarm")
+
+
+def on_a_schedule(world: World) -> None:
+    every_hour = {"Type": "Schedule", "Properties": {"Schedule": "rate(1 hour)"}}
+    events(world, "QueryTasks")["EveryHour"] = every_hour
+
+
 def other_dimensions(world: World) -> None:
     world.of("TasksDeadAlarm")["Dimensions"].append({"Name": "service", "Value": "tasks"})
 
@@ -539,6 +549,18 @@ CASES: Mapping[str, Mapping[str, Case]] = {
             "MonitorDlq",
             "nobody hears of its throttles",
             "an alarm on AWS/Lambda Throttles (FunctionName=MonitorDlq)",
+        ),
+        "errors of what answers the API and is called by a schedule, too": Case(
+            unwatched_schedules,
+            "SubmitTask",
+            "nobody hears of its errors",
+            "an alarm on AWS/Lambda Errors (FunctionName=SubmitTask)",
+        ),
+        "errors of what a schedule of its own calls": Case(
+            on_a_schedule,
+            "QueryTasks",
+            "nobody hears of its errors",
+            "an alarm on AWS/Lambda Errors (FunctionName=QueryTasks)",
         ),
         "5xx": Case(
             lambda w: w.remove_alarm("ApiErrorsAlarm"),

@@ -106,7 +106,7 @@ JUST: dict[str, tuple[list[list[float]], list[list[float]]]] = {
     "ApiErrorsAlarm": ([[1, *[0] * 18]] * 3, [[1, *[0] * 19]] * 3),
     **{
         f"{function}{metric}Alarm": ([[1], [], [1]], [[9]])
-        for function in ("ProcessTask", "MonitorDlq", "SweepTasks")
+        for function in ("ProcessTask", "MonitorDlq", "SweepTasks", "SubmitTask")
         for metric in ("Errors", "Throttles")
     },
 }
@@ -133,13 +133,19 @@ def test_whoever_is_named_is_told_of_an_alarm_and_of_its_end(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*JUST, "Dashboard"])
 def test_without_fixed_costs_there_is_no_alarm_and_no_dashboard(name: str) -> None:
-    assert RESOURCES[name]["Condition"] == "Watched"
+    only_with_schedules = name.startswith("SubmitTask")
+    assert RESOURCES[name]["Condition"] == ("WatchedSchedules" if only_with_schedules else "Watched")
+    assert {"Condition": "Watched"} in template("app")["Conditions"]["WatchedSchedules"]["Fn::And"]
 
 
 def test_the_dashboard_shows_every_alarm_and_every_metric_of_our_own() -> None:
-    [text] = RESOURCES["Dashboard"]["Properties"]["DashboardBody"].values()
-    shown = json.loads(text)["widgets"]
-    assert {arn[2:-5] for arn in shown[0]["properties"]["alarms"]} == set(ALARMS)
+    (text, own), *_ = RESOURCES["Dashboard"]["Properties"]["DashboardBody"].values()
+    condition, of_submit_task, nothing = own["OfSubmitTask"]["Fn::If"]
+    shown = json.loads(text.replace("${OfSubmitTask}", of_submit_task["Fn::Sub"]))["widgets"]
+    names = {alarm["AlarmName"]["Fn::Sub"]: name for name, alarm in ALARMS.items()}
+    arns = shown[0]["properties"]["alarms"]
+    assert {names.get(arn.rpartition(":")[2], arn[2:-5]) for arn in arns} == set(ALARMS)
+    assert (condition, nothing) == ("HasSchedules", "")
     own = {
         metric[1] for widget in shown[1:] for metric in widget["properties"]["metrics"] if metric[0] == "TaskProcessing"
     }

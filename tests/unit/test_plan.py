@@ -99,7 +99,9 @@ def test_a_function_made_anew_is_no_loss() -> None:
         (Change("Remove", "SubmitTask", FUNCTION), [], False),
     ],
 )
-def test_what_holds_data_and_the_key_go_only_when_told_so_by_name(change: Change, allowed: list[str], refused: bool) -> None:
+def test_what_holds_data_and_the_key_go_only_when_told_so_by_name(
+    change: Change, allowed: list[str], refused: bool
+) -> None:
     assert Plan("p", False, [change]).unwanted(allowed) == ([change] if refused else [])
 
 

@@ -61,6 +61,8 @@ def test_every_rule_has_a_case_that_breaks_it() -> None:
 
 @pytest.mark.parametrize("alarm", ALARMS)
 def test_no_alarm_can_be_left_out(alarm: str, world: World) -> None:
+    world.kinds.append(a_kind(schedule="rate(1 minute)"))
+    assert world.check() == []
     world.remove_alarm(alarm)
     assert [rule.name for rule, _ in world.check()] == ["alarm-for-each-symptom"]
 
