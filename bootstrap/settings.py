@@ -25,6 +25,13 @@ VISIBILITY_FACTOR = 6
 """The same page: visibility at least six times the function's time-out, plus the batch window."""
 
 
+LONGEST_WAIT_SECONDS = 900
+"""Of one message: what is to wait longer, by its delay or by its backoff, is parked (SQS quotas, "Delay")."""
+RECEIVES_COUNTED = 3
+"""What was received as often no longer counts as the oldest message (SQS guide, "Available CloudWatch metrics")."""
+AGE_MARGIN_SECONDS = 300
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One parameter of a template. Its variable is the same name in capitals (`MaxRetries`: `MAX_RETRIES`)."""
@@ -139,7 +146,14 @@ def read(variables: Mapping[str, str], overrides: Mapping[str, str] | None = Non
     of = {
         stack: {s.parameter: values[s.parameter] for s in SETTINGS if s.stack == stack} for stack in ("storage", "app")
     }
-    return Settings(stage, {"Stage": stage, **of["storage"], **_derived(values)}, {"Stage": stage, **of["app"]})
+    app = {**of["app"], "QueueAgeAlarmSeconds": _age_alarm(values)}
+    return Settings(stage, {"Stage": stage, **of["storage"], **_derived(values)}, {"Stage": stage, **app})
+
+
+def changed(values: Settings) -> dict[str, str]:
+    """Variable -> value, of those that do not have their defaults."""
+    given = {**values.storage, **values.app}
+    return {s.variable: given[s.parameter] for s in SETTINGS if given[s.parameter] != s.default}
 
 
 def as_deployed(stage: str, parameters: Mapping[str, str], variables: Mapping[str, str]) -> Settings:
@@ -222,6 +236,14 @@ def _derived(values: Mapping[str, str]) -> dict[str, str]:
         "DlqVisibilitySeconds": str(VISIBILITY_FACTOR * MONITOR_TIMEOUT_SECONDS),
         "MaxReceiveCount": _max_receives(int(values["MaxRetries"]) + 1),
     }
+
+
+def _age_alarm(values: Mapping[str, str]) -> str:
+    """Older than a message whose task is delayed, then backs off after each receive; and before the queue drops it."""
+    base, cap = float(values["BackoffBaseSeconds"]), float(values["BackoffCapSeconds"])
+    waits = [min(base * 2**retry, cap, LONGEST_WAIT_SECONDS) for retry in range(RECEIVES_COUNTED - 1)]
+    explained = math.ceil(LONGEST_WAIT_SECONDS + sum(waits) + AGE_MARGIN_SECONDS)
+    return str(min(explained, int(values["QueueRetentionSeconds"]) // 2))
 
 
 def _check_together(values: Mapping[str, str]) -> None:

@@ -27,6 +27,8 @@ SCANS = frozenset({"dynamodb:scan", "dynamodb:partiqlselect"})
 """PartiQL reads the whole table, too, when its statement names no key."""
 BEST_PRACTICES = "IAM/latest/UserGuide/best-practices.html"
 ROLE = "AWS::IAM::Role"
+ARN_PARTS = ("partition", "service", "region", "account")
+"""Between `arn` and the resource itself."""
 
 
 @rule("Lambda: defining permissions with an execution role", "lambda/latest/dg/lambda-intro-execution-role.html")
@@ -43,7 +45,9 @@ def role_per_function(system: System) -> Iterator[Finding]:
 
 @rule("IAM: apply least-privilege permissions", BEST_PRACTICES)
 def policies_name_actions_and_resources(system: System) -> Iterator[Finding]:
-    """What is allowed is named: no `*` in an action or as a whole resource, no everything-but, no ready-made policy."""
+    """What is allowed is named: no `*` in an action, as a whole resource, or for its service, region or account; no
+    everything-but, no ready-made policy.
+    """
     for role in system.of_type(ROLE):
         for arn in role.properties.get("ManagedPolicyArns", []):
             yield Finding(role.name, f"takes the ready-made policy {arn}", "a policy of its own with what is used")
@@ -55,6 +59,10 @@ def policies_name_actions_and_resources(system: System) -> Iterator[Finding]:
             yield Finding(
                 name, f"allows {_listed(statement.get('Action'))[0]} on every resource", "the ARN it is used on"
             )
+        for resource in _listed(statement.get("Resource")):
+            for part, value in zip(ARN_PARTS, str(resource).split(":")[1:5], strict=False):
+                if "*" in value and resource != "*":
+                    yield Finding(name, f"allows {resource}, of any {part}", "the ARN it is used on")
         for inverted in sorted({"NotAction", "NotResource"} & set(statement)):
             yield Finding(name, f"allows all but what {inverted} lists", inverted.removeprefix("Not"))
 

@@ -372,6 +372,20 @@ CASES: Mapping[str, Mapping[str, Case]] = {
             "allows dynamodb:PutItem on every resource",
             "the ARN it is used on",
         ),
+        "of every region": Case(
+            lambda w: w.statements("SubmitTaskRole")[0].update(
+                Resource="arn:aws:dynamodb:*:123456789012:table/dev-tasks"
+            ),
+            "SubmitTaskRole",
+            "allows arn:aws:dynamodb:*:123456789012:table/dev-tasks, of any region",
+            "the ARN it is used on",
+        ),
+        "of every account": Case(
+            lambda w: w.statements("SubmitTaskRole")[1].update(Resource=["arn:aws:sqs:eu-west-1:*:dev-tasks"]),
+            "SubmitTaskRole",
+            "allows arn:aws:sqs:eu-west-1:*:dev-tasks, of any account",
+            "the ARN it is used on",
+        ),
         "all but": Case(inverted, "SubmitTaskRole", "allows all but what NotAction lists", "Action"),
         "a ready-made policy": Case(
             managed_policy,
@@ -513,6 +527,39 @@ CASES: Mapping[str, Mapping[str, Case]] = {
             "DeadUnrecordedAlarm",
             "Threshold is 901",
             "900 or less",
+        ),
+        "dead tasks, from the second on": Case(
+            lambda w: w.set("TasksDeadAlarm", Threshold=2), "TasksDeadAlarm", "Threshold is 2", "1 or less"
+        ),
+        "dead tasks, of which there are none": Case(
+            lambda w: w.set("TasksDeadAlarm", Threshold=0), "TasksDeadAlarm", "Threshold is 0", "1 or more"
+        ),
+        "messages that wait as they should": Case(
+            lambda w: w.set("QueueAgeAlarm", Threshold=899), "QueueAgeAlarm", "Threshold is 899", "900 or more"
+        ),
+        "messages that are older than any can be": Case(
+            lambda w: w.set("QueueAgeAlarm", Threshold=345_600),
+            "QueueAgeAlarm",
+            "Threshold is 345600",
+            "345599 or less",
+        ),
+        "dead letters that are older than any can be": Case(
+            lambda w: w.set("DlqAgeAlarm", Threshold=1_209_600),
+            "DlqAgeAlarm",
+            "Threshold is 1209600",
+            "1209599 or less",
+        ),
+        "a sweeper that runs less than never": Case(
+            lambda w: w.set("SweeperSilentAlarm", Threshold=0), "SweeperSilentAlarm", "Threshold is 0", "1 or more"
+        ),
+        "errors, once there are many": Case(
+            lambda w: w.set("MonitorDlqErrorsAlarm", Threshold=11),
+            "MonitorDlqErrorsAlarm",
+            "Threshold is 11",
+            "10 or less",
+        ),
+        "5xx in percent": Case(
+            lambda w: w.set("ApiErrorsAlarm", Threshold=5), "ApiErrorsAlarm", "Threshold is 5", "0.1 or less"
         ),
         "no sweeper": Case(
             lambda w: w.remove_alarm("SweeperSilentAlarm"),

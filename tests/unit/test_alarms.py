@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from bootstrap import settings
 from tests.support.alarms import Alarm, Sample, State, embedded
 from tests.support.tasks import NOW
 from tests.support.templates import template
 
 RESOURCES = template("app")["Resources"]
 ALARMS = {name: each["Properties"] for name, each in RESOURCES.items() if each["Type"] == "AWS::CloudWatch::Alarm"}
+ALARMS["QueueAgeAlarm"] = {**ALARMS["QueueAgeAlarm"], "Threshold": int(settings.read({}).app["QueueAgeAlarmSeconds"])}
 MINUTE = 60_000
 TWO_OF_THREE = Alarm.of(
     {
@@ -101,7 +103,7 @@ JUST: dict[str, tuple[list[list[float]], list[list[float]]]] = {
     "TasksDeadAlarm": ([[1]], [[0]]),
     "DeadUnrecordedAlarm": ([[899, 900]], [[899]]),
     "SweeperSilentAlarm": ([], [[0]]),
-    "QueueAgeAlarm": ([[601]] * 10, [[601]] * 9),
+    "QueueAgeAlarm": ([[1216]] * 10, [[1216]] * 9),
     "DlqAgeAlarm": ([[3601]] * 5, [[3601]] * 4),
     "ApiErrorsAlarm": ([[1, *[0] * 18]] * 3, [[1, *[0] * 19]] * 3),
     **{

@@ -80,6 +80,8 @@ DEPLOYED: Mapping[str, Mapping[str, str]] = {
     "single messages": {"BATCH_SIZE": "1", "MAX_CONCURRENCY": "2"},
     "the longest work": {"PROCESS_TIMEOUT_SECONDS": "900", "BATCH_WINDOW_SECONDS": "300"},
     "the shortest work": {"PROCESS_TIMEOUT_SECONDS": "4", "WORK_SECONDS": "0"},
+    "the longest backoff": {"BACKOFF_BASE_SECONDS": "3600", "BACKOFF_CAP_SECONDS": "43200"},
+    "the shortest retention": {"QUEUE_RETENTION_SECONDS": "60"},
     "the most attempts": {"MAX_RETRIES": "20"},
 }
 

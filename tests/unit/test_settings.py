@@ -305,3 +305,33 @@ def _setting(name: str) -> Setting:
 def _functions() -> dict[str, dict[str, Any]]:
     resources = TEMPLATES["app"]["Resources"]
     return {n: r["Properties"] for n, r in resources.items() if r["Type"] == "AWS::Serverless::Function"}
+
+
+def test_what_was_changed_is_named_by_its_variable_and_what_was_not_is_left_out() -> None:
+    given = {"MAX_RETRIES": "4", "QUEUE_RETENTION_SECONDS": "60", "FAILURE_RATE": "0.3", "STAGE": "blue"}
+
+    assert settings.changed(settings.read(given)) == {"MAX_RETRIES": "4", "QUEUE_RETENTION_SECONDS": "60"}
+    assert settings.changed(settings.read({})) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ({}, 900 + 5 + 10 + 300),
+        ({"BACKOFF_BASE_SECONDS": "60"}, 900 + 60 + 120 + 300),
+        ({"BACKOFF_BASE_SECONDS": "60", "BACKOFF_CAP_SECONDS": "90"}, 900 + 60 + 90 + 300),
+        ({"BACKOFF_BASE_SECONDS": "3600", "BACKOFF_CAP_SECONDS": "43200"}, 900 + 900 + 900 + 300),  # longer: parked
+        ({"BACKOFF_BASE_SECONDS": "0.1"}, 900 + 1 + 300),
+        ({"QUEUE_RETENTION_SECONDS": "600"}, 300),
+        ({"QUEUE_RETENTION_SECONDS": "60"}, 30),
+    ],
+)
+def test_the_alarm_on_the_age_of_messages_waits_for_what_delay_and_backoff_explain(
+    given: dict[str, str], seconds: int
+) -> None:
+    assert settings.read(given).app["QueueAgeAlarmSeconds"] == str(seconds)
+
+
+def test_the_templates_own_value_of_that_alarm_is_the_one_of_the_defaults() -> None:
+    parameter = TEMPLATES["app"]["Parameters"]["QueueAgeAlarmSeconds"]
+    assert str(parameter["Default"]) == settings.read({}).app["QueueAgeAlarmSeconds"]
