@@ -38,8 +38,8 @@ down: $(RUN) ## stop the local AWS, keep its data
 ##@ AWS
 plan-aws: $(RUN) ## show account, region and what deploy-aws would change (AWS_PROFILE= AWS_REGION= STAGE=)
 	@$(PY) -m bootstrap plan-aws
-deploy-aws: $(RUN) ## show account, region and plan, ask, deploy (YES=1; REPLACE=names of tables, queues, buckets, keys that may go)
-	@$(PY) -m bootstrap deploy-aws $(if $(YES),--yes) $(if $(REPLACE),--replace $(REPLACE))
+deploy-aws: $(RUN) ## show account, region and plan, ask, deploy (YES=1 or PLAN=digest; REPLACE=tables, queues, buckets, keys that may go)
+	@$(PY) -m bootstrap deploy-aws $(if $(YES),--yes) $(if $(PLAN),--plan $(PLAN)) $(if $(REPLACE),--replace $(REPLACE))
 drift-aws: $(RUN) ## compare what is deployed with what is there, property by property
 	@$(PY) -m bootstrap drift-aws
 destroy-aws: $(RUN) ## delete the app stack (YES=1); the data only with DATA=delete (CONFIRM=stage)

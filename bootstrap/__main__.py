@@ -37,33 +37,43 @@ def up(args: argparse.Namespace) -> None:
 def deploy_aws(args: argparse.Namespace) -> None:
     """show account, region and plan, ask, deploy to AWS"""
     started = time.monotonic()
-    deployment = _in_the_account(args)
-    approve = aws_account.approval(args.yes, _names(args.replace), deployment.again)
+    account, deployment = _in_the_account(args)
+    again, may_go = deployment.again, _names(args.replace)
+    approve = aws_account.approval(args.yes, may_go, again)
+    if args.plan:
+        planned = aws.plan(deployment, account)
+        planned.check(args.plan, again)
+        approve = aws_account.as_planned(planned, may_go, again)
     _deploy(replace(deployment, approve=approve), started)
 
 
 def plan_aws(args: argparse.Namespace) -> None:
     """show what deploy-aws would change; changes nothing"""
-    aws.plan(_in_the_account(args))
+    account, deployment = _in_the_account(args)
+    aws.end_of_plan(aws.plan(deployment, account), deployment.again, os.environ.get("GITHUB_OUTPUT"))
 
 
 def drift_aws(args: argparse.Namespace) -> int:
     """compare what is deployed on AWS with what is there"""
-    return aws.drift(_in_the_account(args))
+    return aws.drift(_in_the_account(args)[1])
 
 
 def destroy_aws(args: argparse.Namespace) -> None:
     """delete the app stack from AWS; with --data delete the storage stack, too"""
-    aws.destroy(_in_the_account(args), args.data == "delete", args.yes, args.confirm)
+    aws.destroy(_in_the_account(args)[1], args.data == "delete", args.yes, args.confirm)
 
 
-def _in_the_account(args: argparse.Namespace) -> Deployment:
-    """Who acts, in which account and region, is said first; what is no account is refused."""
+def _in_the_account(args: argparse.Namespace) -> tuple[str, Deployment]:
+    """Who acts, in which account and region, is said first, then with which settings; what is no account is refused."""
     values = settings.read(os.environ, getattr(args, "set", None))
     place = aws_account.place(os.environ)
     aws_account.check_keys()
-    aws_account.check_account(aws_account.introduce(place))
-    return Deployment(place, values)
+    account = aws_account.introduce(place)
+    aws_account.check_account(account)
+    if "set" in args:
+        own = " ".join(f"{name}={value}" for name, value in settings.changed(values).items())
+        console.say(f"Settings: {own or 'none'}{'; all others have their defaults.' if own else ' but the defaults.'}")
+    return account, Deployment(place, values)
 
 
 def _names(text: str) -> list[str]:
@@ -279,6 +289,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--yes", action="store_true", help="do not ask")
         if name == "deploy-aws":
             text = "tables, queues, buckets and keys that may be replaced or removed, by commas"
+            command.add_argument("--plan", metavar="DIGEST", default="", help="carry out this plan and no other")
             command.add_argument("--replace", metavar="NAMES", default="", help=text)
         if name == "destroy-aws":
             command.add_argument("--data", choices=["delete"], help="delete the storage stack, too")

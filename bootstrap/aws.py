@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from bootstrap import aws_account, console
-from bootstrap.deploy import HANDED_ON, PROTECTED_STAGE, Deployment, Wanted, client
+from bootstrap.deploy import APP_TEMPLATE, HANDED_ON, PROTECTED_STAGE, Deployment, Wanted, client
 from bootstrap.errors import BootstrapError
 from bootstrap.plan import LOST, Plan
+from bootstrap.planned import Part, Planned
 from bootstrap.stack import Stack
 
 DETECTION_SECONDS = 600
@@ -25,43 +28,58 @@ NOT_THERE = ("InternalFailure", "NotImplemented", "InvalidAction", "UnsupportedO
 # plan-aws ------------------------------------------------------------------------------------------------------------
 
 
-def plan(deployment: Deployment) -> None:
+def plan(deployment: Deployment, account: str) -> Planned:
     """Show what `deploy-aws` would do, in its order. Nothing is changed: the change sets are deleted again."""
     packages = deployment.package_keys()
     storage = deployment.storage_wanted(raised=True)
-    some = _shown(deployment, storage)
+    parts = {storage.stack.name: _shown(deployment, storage)}
     if set(HANDED_ON) <= set(deployment.storage.outputs()):
-        some = _shown(deployment, deployment.app_wanted(packages)) or some
+        parts[deployment.app.name] = _shown(deployment, deployment.app_wanted(packages))
     else:
+        known = {**deployment.checked.app, **packages}
+        parts[deployment.app.name] = Part(APP_TEMPLATE.read_text(), known, None, foreseen=False)
         console.say(
             f"Plan for {deployment.app.name}: not to be had yet. It depends on outputs of {storage.stack.name}, which "
             "are not all there yet; `make deploy-aws` shows it and asks, once that is deployed."
         )
     for change in deployment.to_settle():
         console.say(f"Then, with the new app in place, {storage.stack.name} once more:\n  {change}")
-    console.say(
-        "Nothing was changed." if some else "Nothing would change: all is as deployed. Nothing was changed.", "bold"
-    )
+    where = (account, deployment.place.region, deployment.settings.stage)
+    return Planned(where, parts, deployment.to_settle())
 
 
-def _shown(deployment: Deployment, wanted: Wanted) -> bool:
-    """True when something would change."""
+def end_of_plan(planned: Planned, again: str, output: str | None) -> None:
+    """Say how it is carried out, and name it to a workflow's later jobs in the file `output` (GITHUB_OUTPUT)."""
+    if all(part.plan is None and part.foreseen for part in planned.parts.values()):
+        console.say("Nothing would change: all is as deployed. Nothing was changed.", "bold")
+    else:
+        console.say("Nothing was changed.", "bold")
+        may_go = [change.resource for part in planned.parts.values() if part.plan for change in part.plan.unwanted(())]
+        replace = f" REPLACE={','.join(may_go)}" if may_go else ""
+        console.say(f"`{again} PLAN={planned.digest}{replace}` carries out this plan and no other, without asking.")
+    if output:
+        with Path(output).open("a") as file:
+            file.write(f"plan={planned.digest}\n")
+
+
+def _shown(deployment: Deployment, wanted: Wanted) -> Part:
+    part = partial(Part, wanted.template.read_text(), wanted.parameters)
     if wanted.stack.is_leftover():
         console.say(
             f"Plan for {wanted.stack.name}: not to be had yet. It is left over from a creation that failed; "
             "`make deploy-aws` deletes what is left, shows the plan, and asks."
         )
-        return True
+        return part(None, foreseen=False)
     found = deployment.plan(wanted)
     if found is None:
         console.say(f"Plan for {wanted.stack.name}: nothing to do.", "bold")
-        return False
+        return part(None)
     try:
         aws_account.show(wanted.stack.name, found)
         _warn(found)
     finally:
         wanted.stack.discard(found)
-    return True
+    return part(found)
 
 
 def _warn(found: Plan) -> None:

@@ -19,6 +19,7 @@ from bootstrap import console
 from bootstrap.deploy import Approve, client
 from bootstrap.errors import BootstrapError
 from bootstrap.plan import Plan, lines
+from bootstrap.planned import Planned
 from bootstrap.targets import AWS, Place
 
 DUMMY_KEYS = frozenset({"test", "dummy", "mock", "fake", "foo", "AKIAIOSFODNN7EXAMPLE"})
@@ -111,6 +112,22 @@ def approval(yes: bool, replace: Collection[str] = (), again: str = "make deploy
         show(stack, plan)
         check_losses(plan, replace, again)
         return yes or ask("Deploy this? Type yes: ", "yes", f"`{again} YES=1` once the plan is approved")
+
+    return approve
+
+
+def as_planned(planned: Planned, replace: Collection[str], again: str) -> Approve:
+    """Go on with what was shown and approved by its digest, and with nothing else."""
+
+    def approve(stack: str, plan: Plan) -> bool:
+        check_losses(plan, replace, again)
+        if not planned.covers(stack, plan):
+            show(stack, plan)
+            raise BootstrapError(
+                f"This plan of {stack} is another one than was approved. It was not carried out.",
+                f"Type `{again.replace('deploy-aws', 'plan-aws')}` for a new plan.",
+            )
+        return True
 
     return approve
 

@@ -6,6 +6,7 @@ The product runs whole, against an emulator (tests/support/stand_in.py); only th
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -330,6 +331,7 @@ def test_a_plan_that_takes_a_table_or_a_queue_is_shown_and_refused_unless_told_s
     assert "! REPLACE" in said.out
     assert "DATA LOSS: every balance that deposits and transfers have written" in said.out
     assert "deploy-aws refuses this without REPLACE=" in said.out
+    assert re.search(r"make deploy-aws PLAN=[0-9a-f]{16} REPLACE=\w+,\w+` carries out this plan", said.out)
 
     said = account.run("deploy-aws", "--yes", STAGE="named")
     assert said.code == 1

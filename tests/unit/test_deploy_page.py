@@ -160,7 +160,12 @@ def test_only_the_job_that_a_person_approves_deploys_and_no_job_holds_a_key() ->
     jobs = workflow()["jobs"]
     runs = {name: "\n".join(step.get("run", "") for step in job["steps"]) for name, job in jobs.items()}
 
-    assert "make deploy-aws YES=1" in runs["deploy"]
+    assert runs["deploy"].split("\n")[-1] == "make deploy-aws"
+    assert "YES" not in runs["deploy"]
+    [asks] = [step for step in jobs["deploy"]["steps"] if step.get("run") == "make deploy-aws"]
+    assert asks["env"] == {"PLAN": "${{ needs.plan.outputs.plan }}"}
+    assert jobs["plan"]["outputs"] == {"plan": "${{ steps.plan.outputs.plan }}"}
+    assert [step["id"] for step in jobs["plan"]["steps"] if "make plan-aws" in step.get("run", "")] == ["plan"]
     assert "make plan-aws" in runs["plan"]
     assert "deploy-aws" not in runs["plan"]
     assert "$GITHUB_STEP_SUMMARY" in runs["plan"]
