@@ -183,6 +183,13 @@ def test_a_tag_is_deployed_with_each_setting_that_the_repositorys_variables_give
     assert not [job for job in workflow()["jobs"].values() if "env" in job]
 
 
+def test_what_gets_the_roles_is_pinned_by_its_commit_with_the_release_beside_it() -> None:
+    used = re.findall(r"uses: (.*)", (ROOT / ".github" / "workflows" / "deploy.yml").read_text())
+
+    assert len(used) == 6
+    assert [one for one in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one)] == []
+
+
 def test_a_setting_that_is_no_variable_of_the_repository_has_its_default() -> None:
     empty = {one.variable: "" for one in settings.SETTINGS}
 
