@@ -25,6 +25,10 @@ COMMANDS = [
     for block in re.findall(r"```sh run\n(.*?)```", section, re.DOTALL)
     for command in block.splitlines()
 ]
+ON_AWS = [command for block in re.findall(r"```sh aws\n(.*?)```", PAGE, re.DOTALL) for command in block.splitlines()]
+LOOKING_ON_AWS = {command for command in ON_AWS if re.match(r"aws \S+ (get|describe|list)-", command)}
+TOOLS = f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"
+"""A PATH on which `aws` is ours."""
 ALARMS = {
     resource["Properties"]["AlarmName"]["Fn::Sub"].replace("${Stage}", "dev"): resource["Condition"]
     for resource in template("app")["Resources"].values()
@@ -47,7 +51,7 @@ def own() -> Iterator[DeployedStack]:
         stacks.remove(folder)
 
 
-def run(stack: DeployedStack, command: str) -> subprocess.CompletedProcess[str]:
+def run(stack: DeployedStack, command: str, **more: str) -> subprocess.CompletedProcess[str]:
     host = stack.outputs["endpoint_url"].removeprefix("http://")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE"))}
     variables = {
@@ -58,6 +62,7 @@ def run(stack: DeployedStack, command: str) -> subprocess.CompletedProcess[str]:
         "AWS_DEFAULT_REGION": stack.place.region,
         "TARGET": "embedded",
         "EDGE_PORT": host.rsplit(":", 1)[1],
+        **more,
     }
     return subprocess.run(["bash", "-c", command], cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
 
@@ -71,6 +76,46 @@ def test_the_page_has_commands() -> None:
 def test_a_command_of_the_page_works_as_written(own: DeployedStack, section: str, command: str) -> None:
     done = run(own, command)
     assert (done.returncode, done.stderr) == (0, ""), f"{section}: {done.stdout}"
+
+
+@pytest.mark.xdist_group("operations")
+@pytest.mark.parametrize("command", sorted(LOOKING_ON_AWS))
+def test_a_command_for_aws_that_only_looks_works_as_written_on_a_local_aws(own: DeployedStack, command: str) -> None:
+    done = run(own, command, **an_account(own))
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+@pytest.mark.xdist_group("operations")
+def test_the_look_for_what_failed_shows_what_failed_and_no_more(own: DeployedStack) -> None:
+    [command] = [command for command in LOOKING_ON_AWS if "describe-stack-events" in command]
+    assert run(own, command, **an_account(own)).stdout == ""
+    ended = command.replace("'FAILED'", "'CREATE_COMPLETE'")
+    assert "TaskApi\t" in run(own, ended, **an_account(own)).stdout
+
+
+@pytest.mark.parametrize("command", sorted(set(ON_AWS) - LOOKING_ON_AWS))
+def test_a_command_for_aws_that_changes_something_is_one_that_the_command_line_takes(command: str) -> None:
+    done = parsed(command)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert parsed(f"{command} --no-such-option").returncode != 0
+
+
+def test_every_command_for_aws_of_the_page_is_tried_by_one_of_the_two() -> None:
+    assert len(ON_AWS) >= 3
+    assert all(command.startswith("aws ") for command in ON_AWS)
+
+
+def an_account(stack: DeployedStack) -> dict[str, str]:
+    """Variables by which `aws` takes the local AWS for one."""
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    return {"PATH": TOOLS, "AWS_ENDPOINT_URL": stack.outputs["endpoint_url"], **keys}
+
+
+def parsed(command: str) -> subprocess.CompletedProcess[str]:
+    """By the command line, which then shows the form of an answer instead of calling."""
+    variables = {"PATH": TOOLS, "AWS_DEFAULT_REGION": "eu-west-1", "AWS_CONFIG_FILE": os.devnull}
+    shown = f"{command} --generate-cli-skeleton output"
+    return subprocess.run(["bash", "-c", shown], env=variables, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.xdist_group("operations")
