@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from bootstrap import aws_account, console
+from bootstrap import aws_account, code, console
 from bootstrap.deploy import APP_TEMPLATE, HANDED_ON, PROTECTED_STAGE, Deployment, Wanted, client
 from bootstrap.errors import BootstrapError
 from bootstrap.plan import LOST, Plan
@@ -125,7 +125,22 @@ def drift(deployment: Deployment) -> int:
             "Somebody changed these by hand. Put them back by hand: CloudFormation sees no change in its own template, "
             f"so `{deployment.again}` would leave them as they are."
         )
-    return 1 if drifted else 0
+    return 1 if _drifted_code(deployment) + drifted else 0
+
+
+def _drifted_code(deployment: Deployment) -> int:
+    """CloudFormation compares the properties of a function, not its code. How many run other code than was deployed."""
+    deployed = deployment.deployed_code()
+    found = code.drifted(client(deployment.place, "lambda"), client(deployment.place, "s3"), deployed)
+    console.say(f"{deployment.app.name}: {len(found)} of {len(deployed)} functions run other code.", "bold")
+    for name in found:
+        one = deployed[name]
+        console.say(f"  {name}: its code is not the package that was deployed", "bold red")
+        console.say(
+            f"    aws lambda update-function-code --function-name {one.function} --s3-bucket {one.bucket} "
+            f"--s3-key {one.key} --region {deployment.place.region}"
+        )
+    return len(found)
 
 
 def detect(cloudformation: Any, stack: Stack, pause_seconds: float) -> tuple[list[Drift], int]:

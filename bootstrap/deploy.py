@@ -178,6 +178,13 @@ class Deployment:
         """Packages that their functions do not run."""
         return code.outdated(self.client("lambda"), self.function_names(), self.packages)
 
+    def deployed_code(self) -> dict[str, code.Deployed]:
+        """Logical id -> what the app stack says that it runs."""
+        given = self.app.parameters()
+        bucket_name = given["PackageBucketName"]
+        names = self.function_names()
+        return {name: code.Deployed(names[name], bucket_name, given[f"{name}Package"]) for name in names}
+
     def function_names(self) -> dict[str, str]:
         """Logical id -> name."""
         return _functions(self.app.outputs())

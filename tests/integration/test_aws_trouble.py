@@ -5,11 +5,13 @@ The product runs whole, against an emulator (tests/support/stand_in.py); only th
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,11 @@ from bootstrap.errors import BootstrapError
 from bootstrap.paths import ROOT
 from bootstrap.plan import Plan
 from bootstrap.targets import AWS, Place
+from tests.integration.test_deploy_aws import FREE, action_of
 from tests.support.account import Account, Said, an_account
 from tests.support.stack import DeployedStack
 from tests.support.stand_in import ACCOUNT, CREDENTIALS, REGION, error, once
+from tests.unit.test_deploy_page import grants, policies
 
 
 @pytest.fixture
@@ -413,6 +417,38 @@ def test_what_was_changed_by_hand_is_told_property_by_property(account: Account)
     assert "SubmitTaskLogs: MODIFIED" in said.out
     assert "/RetentionInDays: 14 -> 1" in said.out
     destroyed(account, "drift")
+
+
+def test_code_that_was_put_in_place_by_hand_is_told_with_what_puts_the_deployed_one_back(account: Account) -> None:
+    assert deployed(account, "code").code == 0
+    before = account.between.calls.copy()
+    said = account.run("drift-aws", STAGE="code")
+    assert said.code == 0
+    assert "code-tasks-app: 0 of 6 functions run other code." in said.out
+    _, deploys, _ = policies()
+    made = {action_of(call) for call in account.between.calls - before}
+    assert [action for action in made - FREE if not grants(deploys, action)] == []
+
+    changed = io.BytesIO()
+    with zipfile.ZipFile(changed, "w") as archive:
+        archive.writestr("lambdas/submit_task/handler.py", "def handle(event, context): ...")
+    account.client("lambda").update_function_code(FunctionName="code-submit-task", ZipFile=changed.getvalue())
+
+    said = account.run("drift-aws", STAGE="code")
+    assert said.code == 1
+    assert "code-tasks-app: 1 of 6 functions run other code." in said.out
+    assert "SubmitTask: its code is not the package that was deployed" in said.out
+    put_back = re.search(
+        r"aws lambda update-function-code --function-name (\S+) --s3-bucket (\S+) --s3-key (\S+)", said.out
+    )
+    assert put_back is not None
+    function, bucket_name, key = put_back.groups()
+    account.client("lambda").update_function_code(FunctionName=function, S3Bucket=bucket_name, S3Key=key)
+    assert account.run("drift-aws", STAGE="code").code == 0
+
+    account.client("s3").delete_object(Bucket=bucket_name, Key=key)
+    assert "SubmitTask: its code is not the package that was deployed" in account.run("drift-aws", STAGE="code").out
+    destroyed(account, "code")
 
 
 def test_a_target_that_cannot_detect_drift_says_so(account: Account) -> None:
