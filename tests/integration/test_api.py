@@ -151,3 +151,16 @@ def test_a_task_that_is_not_there_is_404(stack: DeployedStack, task_id: str) -> 
 
 def key_of(stack: DeployedStack) -> dict[str, str]:
     return {"x-api-key": stack.outputs["api_key"]}
+
+
+def test_the_api_has_our_stage_alone_under_the_usage_plan_of_the_key(stack: DeployedStack) -> None:
+    gateway, name = stack.aws("apigateway"), f"{stack.outputs['stage']}-tasks"
+    [api_id] = [api["id"] for api in gateway.get_rest_apis(limit=500)["items"] if api["name"] == name]
+    [stage] = gateway.get_stages(restApiId=api_id)["item"]
+    assert stage["stageName"] == stack.outputs["stage"]
+    assert stage["deploymentId"] in [one["id"] for one in gateway.get_deployments(restApiId=api_id)["items"]]
+
+    [plan] = [plan for plan in gateway.get_usage_plans()["items"] if plan["name"] == name]
+    assert [(one["apiId"], one["stage"]) for one in plan["apiStages"]] == [(api_id, stage["stageName"])]
+    keys = gateway.get_usage_plan_keys(usagePlanId=plan["id"])["items"]
+    assert [key["id"] for key in keys] == [stack.outputs["api_key_id"]]
