@@ -21,9 +21,10 @@ from bootstrap.paths import local_dir
 from lambdas.common.task import TERMINAL
 from scripts.demo import whole
 from tests.chaos import report, verdict
+from tests.chaos.history import told
 from tests.chaos.journal import Journal
 from tests.chaos.plan import Plan
-from tests.chaos.run import PROFILE, SHOWN, Look, Run, fresh_seed, history, hooked
+from tests.chaos.run import PROFILE, SHOWN, Look, Run, fresh_seed, hooked
 from tests.support import stack as stacks
 
 CALM_SHARE = 10
@@ -93,12 +94,12 @@ def chaos(asked: Wish) -> int:
                 console.fail("Interrupted: this is what was seen until now.")
             facts = run.facts(ended=not interrupted)
         found = verdict.breaches(facts)
-        made = report.made(asked, plan, run, facts, found, interrupted)
+        made = report.made(asked, run, facts, found, interrupted)
         report.show(made)
         report.write(made, home)
-        for breach in [breach for breach in found if breach.task_id in facts.tasks][:1]:
-            console.fail(f"{breach.kind}: {breach.task_id} {breach.text}. Its whole history:")
-            for line in history(facts, breach.task_id):
+        for head, lines in told(facts, found):
+            console.fail(head)
+            for line in lines:
                 console.say(f"  {line}")
         return 130 if interrupted else int(bool(found))
     finally:

@@ -80,7 +80,7 @@ class Chaos:
         """Note this worker; how wrong its clock is, in ms."""
         nth = self.journal.next("workers")
         skew = self.plan.skew_ms(nth)
-        self.journal.write("worker", function=self.function, pid=os.getpid(), nth=nth, skew_ms=skew)
+        self.journal.write("worker", function=self.function, nth=nth, skew_ms=skew)
         return skew
 
     def hear(self, event: Any) -> None:
@@ -112,15 +112,18 @@ class Chaos:
         return fire(cast(Fault, fault), request, note)
 
     def fault(self, task: str, operation: str) -> tuple[int, str | None]:
-        """Count one more call; its number and what is to happen to it."""
+        """Count one more call; its number and what is to happen to it, which the journal knows before it happens."""
         run, number = task.partition("-")[0], number_of(task)
         nth = self.journal.next(f"{run}.{operation}", number)
-        return nth, self.plan.fault(number, operation, nth) if run == "chaos" else None
+        fault = self.plan.fault(number, operation, nth) if run == "chaos" else None
+        if fault is not None:
+            self.journal.write("due", task=task, operation=operation, nth=nth, fault=fault)
+        return nth, fault
 
     def work(self, work: Work) -> str | None:
         """Note that an attempt begins its work; what is to happen to it."""
         about = {"generation": work.generation, "attempt": work.attempt}
-        self.journal.write("start", task=work.task_id, pid=os.getpid(), **about)
+        self.journal.write("start", task=work.task_id, **about)
         nth, fault = self.fault(work.task_id, "work")
         if fault is not None:
             self._fired(work.task_id, "work", nth, fault)

@@ -51,7 +51,8 @@ class Journal:
 
         A process killed while it writes leaves half a line; the line feed in front keeps it out of the next one.
         """
-        line = json.dumps({"at": time.time_ns() // 1_000_000, "event": event, **fields})
+        about = {"at": time.time_ns() // 1_000_000, "pid": os.getpid(), "event": event}
+        line = json.dumps({**about, **fields})
         os.write(self._lines, f"\n{line}\n".encode())
 
     def read(self) -> Iterator[dict[str, Any]]:

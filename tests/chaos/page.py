@@ -74,7 +74,8 @@ def of(report: Report) -> str:
 <div class="tiles">{_tiles(report)}</div>
 <div class="plots">{plots}</div>
 <section><h2>Every fault, planned and happened</h2>
-<p>A call whose process was killed by another fault at the same moment is planned and does not happen.
+<p>A call whose process was ended by another fault at the same moment is planned and does not happen: “explained”,
+by the journal. “Unexplained” is what the journal has no such reason for.
 “Ended well”: the task of that fault came to a right end.</p>
 {_fault_table(report)}</section>
 <p></p><section><h2>Short time-outs of this run</h2><p><code>{escape(_profile(report))}</code></p></section>
@@ -113,10 +114,12 @@ def _profile(report: Report) -> str:
 def _fault_table(report: Report) -> str:
     rows = "".join(
         f'<tr><td>{escape(line["operation"])}</td><td class="name">{escape(line["fault"])}</td>'
-        f"<td>{line['planned']}</td><td>{line['fired']}</td><td>{line['recovered']}</td></tr>"
+        f"<td>{line['planned']}</td><td>{line['fired']}</td><td>{line['explained']}</td>"
+        f"<td>{line['unexplained']}</td><td>{line['recovered']}</td></tr>"
         for line in report["faults"]
     )
-    head = '<th>operation</th><th class="name">fault</th><th>planned</th><th>happened</th><th>ended well</th>'
+    names = ("planned", "happened", "explained", "unexplained", "ended well")
+    head = '<th>operation</th><th class="name">fault</th>' + "".join(f"<th>{name}</th>" for name in names)
     return f"<table><tr>{head}</tr>{rows}</table>"
 
 

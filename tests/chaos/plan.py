@@ -107,13 +107,13 @@ class Plan:
         """How wrong the clock of the `nth_worker` (from 1) is."""
         return SKEWS_MS[nth_worker % len(SKEWS_MS)] if self.intensity else 0
 
-    def planned(self, calls: Mapping[tuple[int, str], int]) -> Iterator[tuple[int, str, str]]:
-        """Task, operation and fault of each call that was made (`calls`: how many, by task and operation)."""
+    def planned(self, calls: Mapping[tuple[int, str], int]) -> Iterator[tuple[int, str, int, str]]:
+        """Task, operation, number and fault of each call that was made (`calls`: how many, by task and operation)."""
         for (task, operation), count in calls.items():
             for nth in range(1, count + 1):
                 fault = self.fault(task, operation, nth)
                 if fault is not None:
-                    yield task, operation, fault
+                    yield task, operation, nth, fault
 
     def _draw(self, task: int, operation: str, nth: int) -> random.Random:
         return random.Random(f"{self.seed}/{task}/{operation}/{nth}")

@@ -15,8 +15,8 @@ from rich.table import Table
 from bootstrap import console
 from lambdas.common.task import Status
 from scripts.load_test import percentile
-from tests.chaos import page, verdict
-from tests.chaos.plan import CHANCES, Plan
+from tests.chaos import happened, page, verdict
+from tests.chaos.plan import CHANCES
 from tests.chaos.run import SHOWN, Run
 from tests.chaos.verdict import Breach, Facts
 
@@ -24,7 +24,7 @@ KINDS = ("lost", "double", "stuck", "wrong-terminal", "dead-letter", "history", 
 REQUESTS = tuple(name for name in CHANCES if name not in ("work", "message", "client"))
 
 
-def made(asked: Any, plan: Plan, run: Run, facts: Facts, found: Sequence[Breach], interrupted: bool) -> dict[str, Any]:
+def made(asked: Any, run: Run, facts: Facts, found: Sequence[Breach], interrupted: bool) -> dict[str, Any]:
     """The report, as JSON takes it."""
     broken = Counter(breach.kind for breach in found)
     accepted = len(facts.accepted)
@@ -48,7 +48,7 @@ def made(asked: Any, plan: Plan, run: Run, facts: Facts, found: Sequence[Breach]
         "replayed": sum(task.generation > 1 for task in facts.tasks.values()),
         "dead_letters": sum(map(len, facts.letters.values())),
         "died": sum(e.status == Status.FAILED_FINAL for task in facts.tasks.values() for e in task.timeline),
-        "faults": faults(plan, run, facts, found),
+        "faults": faults(facts, found),
         "recovery_ms": {fault: _percentiles(times) for fault, times in sorted(verdict.recoveries(facts).items())},
         "recovery_all_ms": _percentiles([ms for times in verdict.recoveries(facts).values() for ms in times]),
         "attempts": sum(_attempts(facts).values()),
@@ -71,22 +71,25 @@ def made(asked: Any, plan: Plan, run: Run, facts: Facts, found: Sequence[Breach]
     }
 
 
-def faults(plan: Plan, run: Run, facts: Facts, found: Sequence[Breach]) -> list[dict[str, Any]]:
-    """By operation and fault: how many calls were to meet it, how many did, and how many of those tasks ended well."""
-    calls = {
-        (task, operation): count
-        for operation in CHANCES
-        for task, count in enumerate(run.journal.counts(f"chaos.{operation}"))
-        if count
-    }
-    planned = Counter((operation, fault) for _, operation, fault in plan.planned(calls))
+def faults(facts: Facts, found: Sequence[Breach]) -> list[dict[str, Any]]:
+    """By operation and fault: how many calls were to meet it, how many did, and how many of those tasks ended well.
+
+    Of those that did not: how many the journal explains (their process was ended by another fault), how many not.
+    """
     fired = [line for line in facts.lines if line["event"] == "fault"]
-    count = Counter((line["operation"], line["fault"]) for line in fired)
     ill = {breach.task_id for breach in found}
-    well = Counter((line["operation"], line["fault"]) for line in fired if line["task"] not in ill)
+    unfired = happened.pending(facts.planned, facts.lines)
+    explained = happened.explained(unfired, facts.lines)
+    counts = {
+        "planned": Counter((one.operation, one.fault) for one in facts.planned),
+        "fired": Counter((line["operation"], line["fault"]) for line in fired),
+        "explained": Counter((one.operation, one.fault) for one in explained),
+        "unexplained": Counter((one.operation, one.fault) for one in unfired - explained),
+        "recovered": Counter((line["operation"], line["fault"]) for line in fired if line["task"] not in ill),
+    }
+    keys = sorted(counts["planned"] | counts["fired"])
     return [
-        {"operation": key[0], "fault": key[1], "planned": planned[key], "fired": count[key], "recovered": well[key]}
-        for key in sorted(planned | count)
+        {"operation": key[0], "fault": key[1], **{name: count[key] for name, count in counts.items()}} for key in keys
     ]
 
 
@@ -143,8 +146,12 @@ def show(report: Mapping[str, Any]) -> None:
     by_fault = Counter[str]()
     for line in report["faults"]:
         by_fault[line["fault"]] += line["fired"]
+    planned, explained, unexplained = (
+        sum(line[name] for line in report["faults"]) for name in ("planned", "explained", "unexplained")
+    )
+    table.add_row("faults that happened", f"{by_fault.total()} of {planned} planned")
     table.add_row(
-        "faults that happened", f"{by_fault.total()} of {sum(f['planned'] for f in report['faults'])} planned"
+        "faults that did not", f"{explained} in a process that another fault ended, {unexplained} unexplained"
     )
     for fault, number in by_fault.most_common():
         recovery = report["recovery_ms"].get(fault)

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -22,8 +22,9 @@ from lambdas.common.queue import body_of
 from lambdas.common.task import IndexClass, Message, Status, Task
 from lambdas.common.wire import from_wire
 from tests.chaos import orders, verdict
+from tests.chaos.happened import Planned
 from tests.chaos.journal import TASK, Journal, number_of, task_id
-from tests.chaos.plan import Plan
+from tests.chaos.plan import CHANCES, Plan
 from tests.chaos.verdict import Breach, Facts
 from tests.support.faulty import visibility
 from tests.support.stack import DeployedStack
@@ -53,7 +54,11 @@ SHOWN = {
 """The profile for people."""
 TAKE_SECONDS = 0.25
 """Between two messages that the run takes from the queue itself."""
+BESIDE = 2
+"""Jobs that go on beside the clients: the sweeps, and the taking of messages."""
 LOOK_SECONDS = 1.0
+EFFECTS_EVERY = 10
+"""Looks between two at all effects."""
 STUCK_SECONDS = 150
 """Without any change, and after the sweeper's time to send again: what has not ended by then is stuck."""
 FUNCTIONS = ("SubmitTask", "ProcessTask", "MonitorDlq", "SweepTasks", "SteerTasks")
@@ -103,7 +108,7 @@ class Run:
     def storm(self) -> None:
         """Until every task is at rest or stuck, or somebody interrupts it."""
         started = time.monotonic()
-        pool = ThreadPoolExecutor(self.concurrency + 3)
+        pool = ThreadPoolExecutor(self.concurrency + BESIDE)
         sweeping, taking = pool.submit(self._sweep), pool.submit(self._take_messages)
         try:
             submits = [pool.submit(self._submit, number) for number in range(self.count)]
@@ -119,6 +124,8 @@ class Run:
 
     def facts(self, ended: bool = True) -> Facts:
         """Read everything there is to know. In a run that has not `ended` tasks still move: those are left out."""
+        # The journal before the table: what it says of a task is on the row by then.
+        lines = [line for line in self.journal.read() if not line.get("task", "").startswith("calm-")]
         before, _ = self._table()
         effects = self._effects()
         tasks, letters = self._table()
@@ -133,11 +140,22 @@ class Run:
             letters=letters,
             effects={name: n for name, n in effects.items() if name.startswith("chaos-") and name not in moving},
             cancels=frozenset(self._cancels),
-            lines=[line for line in self.journal.read() if not line.get("task", "").startswith("calm-")],
+            lines=lines,
             messages_left=sum(self._depths()),
             others=sorted(set(chaos) - submitted),
             live=self._live,
+            planned=self._planned(),
         )
+
+    def _planned(self) -> list[Planned]:
+        calls = {
+            (task, operation): count
+            for operation in CHANCES
+            for task, count in enumerate(self.journal.counts(f"chaos.{operation}"))
+            if count
+        }
+        planned = self.plan.planned(calls)
+        return [Planned(task_id("chaos", task), operation, nth, fault) for task, operation, nth, fault in planned]
 
     # What the clients do. --------------------------------------------------------------------------------------------
 
@@ -250,6 +268,8 @@ class Run:
             time.sleep(LOOK_SECONDS)  # the pace of the looks; the loop ends by itself, at the latest when all is stuck
             all_submitted = submitted()
             self._look()
+            if len(self.looks) % EFFECTS_EVERY == 0:
+                self._live += verdict.of_effects(self._effects(), {breach.task_id for breach in self._live})
             counts = Counter(str(task.status) for task in self._seen.values())
             faults += self.journal.count_new("fault")
             look = Look(time.monotonic() - started, len(self._accepted), counts, faults, len(self._live))
@@ -349,21 +369,3 @@ def hooked(stack: DeployedStack, plan: Plan, folder: Path) -> Iterator[None]:
 
 def fresh_seed() -> int:
     return random.SystemRandom().randrange(1, 1_000_000)
-
-
-def history(facts: Facts, one: str) -> Sequence[str]:
-    """Everything that is known of one task, in the order of time."""
-    events = [(line["at"], _shown(line)) for line in facts.lines if line.get("task") == one]
-    task = facts.tasks.get(one)
-    if task is not None:
-        events += [
-            (entry.at, f"ROW {entry.status} generation {entry.generation} {entry.note or ''}".rstrip())
-            for entry in task.timeline
-        ]
-    shown = [f"{at} {text}" for at, text in sorted(events)]
-    return [*shown, f"row: {task}", f"dead letters: {facts.letters.get(one, [])}, effects: {facts.effects.get(one, 0)}"]
-
-
-def _shown(line: Mapping[str, Any]) -> str:
-    rest = " ".join(f"{name}={value}" for name, value in line.items() if name not in ("at", "event", "task"))
-    return f"{line['event']} {rest}".rstrip()

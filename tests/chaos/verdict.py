@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from lambdas.common.decisions import UNDELIVERABLE, Consumption, resend_due_at
-from lambdas.common.task import TERMINAL, IndexClass, Status, Task
+from lambdas.common.task import TERMINAL, IndexClass, Status, Task, numbered
+from tests.chaos import happened
+from tests.chaos.happened import Planned
 
 Line = Mapping[str, Any]
 NO_LINE = Consumption(paused=False, waiting=False, reached=0)
@@ -48,6 +50,8 @@ class Facts:
     """Tasks in the table that nobody submitted."""
     live: Sequence[Breach] = field(default_factory=list)
     """Seen while the run was going on."""
+    planned: Sequence[Planned] = ()
+    """What was to happen to the calls that were made."""
 
 
 def breaches(facts: Facts) -> list[Breach]:
@@ -63,12 +67,14 @@ def breaches(facts: Facts) -> list[Breach]:
         found += _of_letters(task, letters)
         found += _of_attempts(task, starts.get(task_id, ()))
         found += _of_history(task)
+    found += _of_starts_without_row(facts, starts)
     found += [
         Breach("double", task_id, "has an effect and no row") for task_id in set(facts.effects) - set(facts.tasks)
     ]
     found += [Breach("phantom", task_id, "is in the table, and nobody submitted it") for task_id in facts.others]
     if facts.messages_left and facts.ended:
         found.append(Breach("queue", "-", f"{facts.messages_left} messages are left at rest"))
+    found += [Breach("run", "-", text) for text in happened.silent(facts.planned, facts.lines)]
     return found
 
 
@@ -134,13 +140,41 @@ def _of_letters(task: Task, letters: Sequence[int]) -> Iterator[Breach]:
 
 
 def _of_attempts(task: Task, starts: Sequence[Line]) -> Iterator[Breach]:
-    """I4, I5: an attempt begins its work at most once, and only so many of a generation do."""
+    """I4, I5: an attempt begins its work at most once, only so many of a generation do, and each by a claim."""
     begun = Counter((line["generation"], line["attempt"]) for line in starts)
     for (generation, attempt), times in begun.items():
         if times > 1:
             yield Breach("double", task.task_id, f"attempt {attempt} of generation {generation} began {times} times")
         if attempt > task.max_attempts:
             yield Breach("double", task.task_id, f"attempt {attempt} began; {task.max_attempts} are allowed")
+    if task.timeline:
+        yield from _of_claims(task, begun)
+
+
+def _of_claims(task: Task, begun: Iterable[tuple[int, int]]) -> Iterator[Breach]:
+    """I14: the timeline has the claim of each attempt, but of generations that it has no room for."""
+    claims = {(entry.generation, n) for entry, n in numbered(task.timeline) if entry.status == Status.PROCESSING}
+    oldest = task.timeline[0].generation
+    for generation, attempt in sorted(set(begun) - claims):
+        if generation >= oldest:
+            text = f"attempt {attempt} of generation {generation} began, and the timeline has no claim of it"
+            yield Breach("history", task.task_id, text)
+    counted = sum(generation == task.generation for generation, _ in claims)
+    if counted != task.attempts:
+        yield Breach("history", task.task_id, f"has {task.attempts} attempts, and its timeline {counted} claims")
+
+
+def _of_starts_without_row(facts: Facts, starts: Iterable[str]) -> Iterator[Breach]:
+    """Of an interrupted run the tasks that still moved are not among the facts."""
+    gone = set(starts) - set(facts.tasks) - facts.accepted if facts.ended else set()
+    yield from (Breach("lost", task_id, "its work was begun, and it is in no row") for task_id in sorted(gone))
+
+
+def of_effects(effects: Mapping[str, int], told: Iterable[str] = ()) -> Iterator[Breach]:
+    """What can be told while tasks still move: no task completes twice, in whichever generation."""
+    for task_id in sorted(set(effects) - set(told)):
+        if effects[task_id] > 1:
+            yield Breach("double", task_id, f"its effect was written {effects[task_id]} times")
 
 
 FOLLOWS: Mapping[str | None, frozenset[str]] = {

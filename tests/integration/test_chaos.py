@@ -12,9 +12,10 @@ from pathlib import Path
 from bootstrap.paths import ROOT
 from tests.chaos import report, verdict
 from tests.chaos.__main__ import wish
+from tests.chaos.history import history
 from tests.chaos.journal import Journal, number_of
 from tests.chaos.plan import Plan
-from tests.chaos.run import PROFILE, Run, history, hooked
+from tests.chaos.run import PROFILE, Run, hooked
 from tests.support import stack as stacks
 
 COUNT, SEED = 120, 7
@@ -36,7 +37,7 @@ def test_while_everything_breaks_no_task_is_lost_and_none_is_done_twice(local_fo
     assert len(fired) > COUNT / 3, "hardly anything went wrong"
     for line in fired:
         assert plan.fault(number_of(line["task"]), line["operation"], line["nth"]) == line["fault"], "not of the plan"
-    made = report.made(wish({"COUNT": str(COUNT), "SEED": str(SEED)}), plan, run, facts, found, interrupted=False)
+    made = report.made(wish({"COUNT": str(COUNT), "SEED": str(SEED)}), run, facts, found, interrupted=False)
     assert all(line["fired"] <= line["planned"] for line in made["faults"])
     calm = {name: calls["calm"] for name, calls in made["calls_per_task"].items() if calls["calm"]}
     assert calm == {"put": 1, "send": 1, "claim": 1, "complete": 1}

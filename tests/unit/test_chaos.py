@@ -16,13 +16,15 @@ import pytest
 from bootstrap.errors import BootstrapError
 from lambdas.common import transitions
 from lambdas.common.task import Claim, IndexClass, Message, Status, Task, TimelineEntry
-from tests.chaos import page, report, verdict
+from tests.chaos import happened, page, report, verdict
 from tests.chaos.__main__ import wish
 from tests.chaos.handler import operation
+from tests.chaos.happened import Planned
+from tests.chaos.history import told
 from tests.chaos.journal import Journal, task_id
 from tests.chaos.plan import CHANCES, LATER_MESSAGE, SKEWS_MS, Plan
 from tests.chaos.run import Look, Run
-from tests.chaos.verdict import Facts
+from tests.chaos.verdict import Breach, Facts
 from tests.support.dynamodb import FakeDynamoDB, task_store
 from tests.support.tasks import NOW, a_task, processing
 
@@ -31,7 +33,7 @@ ID = task_id("chaos", 7)
 # The plan. -----------------------------------------------------------------------------------------------------------
 
 
-def faults_of(plan: Plan, tasks: int = 300) -> list[tuple[int, str, str]]:
+def faults_of(plan: Plan, tasks: int = 300) -> list[tuple[int, str, int, str]]:
     calls = {(task, name): 6 for task in range(tasks) for name in CHANCES}
     return list(plan.planned(calls))
 
@@ -49,7 +51,7 @@ def test_a_plan_does_not_depend_on_the_order_in_which_it_is_asked() -> None:
 
 
 def test_every_fault_of_every_operation_is_planned_somewhere() -> None:
-    planned = {(name, fault) for _, name, fault in faults_of(Plan(5), tasks=6_000)}
+    planned = {(name, fault) for _, name, _, fault in faults_of(Plan(5), tasks=6_000)}
     assert planned == {(name, fault) for name, (weights, _) in CHANCES.items() for fault in weights}
 
 
@@ -171,9 +173,18 @@ DEAD = replace(
     attempts=3,
     max_attempts=3,
     error="Failed: attempt 3",
-    timeline=history("SUBMITTED", "PROCESSING", "FAILED_FINAL"),
+    timeline=history("SUBMITTED", *("PROCESSING", "FAILED_PENDING") * 2, "PROCESSING", "FAILED_FINAL"),
 )
-START = {"event": "start", "task": ID, "generation": 1, "attempt": 1, "at": NOW}
+DEAD_AT_ONCE = replace(DEAD, attempts=1, timeline=history("SUBMITTED", "PROCESSING", "FAILED_FINAL"))
+START = {"event": "start", "task": ID, "generation": 1, "attempt": 1, "at": NOW, "pid": 7}
+
+
+FAULTS = [Planned(ID, "claim", nth, "reset") for nth in range(1, 6)]
+OTHERS = [Planned(ID, "retry", nth, "reset") for nth in range(1, 6)]
+
+
+def line_of(planned: Planned, event: str = "fault", **changes: Any) -> dict[str, Any]:
+    return {"event": event, **planned._asdict(), "at": NOW, "pid": 7, **changes}
 
 
 def facts(task: Task | None = COMPLETED, **changes: Any) -> Facts:
@@ -192,16 +203,18 @@ def facts(task: Task | None = COMPLETED, **changes: Any) -> Facts:
 RIGHT = {
     "completed": facts(),
     "dead and recorded": facts(DEAD),
-    "dead for good on the first attempt": facts(replace(DEAD, attempts=1, error="PermanentError: no")),
+    "dead for good on the first attempt": facts(replace(DEAD_AT_ONCE, error="PermanentError: no")),
     "cancelled": facts(
         replace(
             COMPLETED,
             status=Status.CANCELLED,
             index_class=IndexClass.CANCELLED,
+            attempts=0,
             timeline=history("SUBMITTED", "CANCELLED"),
         ),
         effects={},
         cancels=frozenset({ID}),
+        lines=[],
     ),
     "of unknown outcome and not there": facts(None, accepted=frozenset(), unknown=frozenset({ID}), lines=[]),
     "dead, replayed and completed": facts(
@@ -219,6 +232,7 @@ RIGHT = {
             ),
         ),
         letters={ID: [1]},
+        lines=[START, {**START, "generation": 2}],
     ),
 }
 WRONG: Mapping[str, tuple[str, Facts]] = {
@@ -232,7 +246,7 @@ WRONG: Mapping[str, tuple[str, Facts]] = {
     "open": ("stuck", facts(processing(task_id=ID, timeline=history("SUBMITTED", "PROCESSING")))),
     "dead and not recorded": ("stuck", facts(replace(DEAD, index_class=IndexClass.DEAD))),
     "cancelled by nobody": ("wrong-terminal", replace(RIGHT["cancelled"], cancels=frozenset())),
-    "dead before its last attempt": ("wrong-terminal", facts(replace(DEAD, attempts=2))),
+    "dead before its last attempt": ("wrong-terminal", facts(DEAD_AT_ONCE)),
     "dead without a letter": ("dead-letter", facts(DEAD, letters={})),
     "a letter of a task that lives": ("dead-letter", facts(letters={ID: [1]})),
     "the letter of another generation": ("dead-letter", facts(DEAD, letters={ID: [2]})),
@@ -248,6 +262,14 @@ WRONG: Mapping[str, tuple[str, Facts]] = {
         "history",
         facts(replace(COMPLETED, timeline=history("SUBMITTED", "PROCESSING"))),
     ),
+    "an attempt without its claim": ("history", facts(lines=[START, {**START, "attempt": 2}])),
+    "more attempts than claims": ("history", facts(replace(COMPLETED, attempts=2))),
+    "begun and gone": ("lost", facts(None, accepted=frozenset(), unknown=frozenset({ID}))),
+    "a fault planned again and again, and never met": ("run", facts(planned=[*FAULTS, *OTHERS], lines=[START])),
+    "a fault that only one operation never meets": (
+        "run",
+        facts(planned=[*FAULTS, *OTHERS], lines=[START, *map(line_of, OTHERS)]),
+    ),
     "submitted by nobody": ("phantom", facts(others=["chaos-999999"])),
     "a message left": ("queue", facts(messages_left=1)),
 }
@@ -261,6 +283,12 @@ def test_a_right_end_breaks_nothing(case: Facts) -> None:
 @pytest.mark.parametrize(("kind", "case"), WRONG.values(), ids=WRONG.keys())
 def test_a_broken_guarantee_is_seen(kind: str, case: Facts) -> None:
     assert kind in {breach.kind for breach in verdict.breaches(case)}
+
+
+def test_no_claim_is_missed_of_a_generation_that_the_timeline_has_no_room_for() -> None:
+    timeline = history("SUBMITTED", "PROCESSING", "COMPLETED", generations=(2, 2, 2))
+    cut = facts(replace(COMPLETED, generation=2, timeline=timeline), lines=[START, {**START, "generation": 2}])
+    assert not [breach for breach in verdict.breaches(cut) if "claim" in breach.text]
 
 
 def test_a_run_waits_for_the_sweeper_as_long_as_it_can_have_lost_messages() -> None:
@@ -278,6 +306,58 @@ def test_what_is_open_when_a_run_is_interrupted_is_not_stuck_and_what_is_lost_is
     assert verdict.breaches(replace(stuck, ended=False)) == []
     assert verdict.breaches(replace(left, ended=False)) == []
     assert [breach.kind for breach in verdict.breaches(replace(lost, ended=False))] == ["lost"]
+
+
+def test_a_task_that_completes_twice_is_seen_while_the_run_goes_on_and_told_once() -> None:
+    effects = {ID: 2, "chaos-000008": 1}
+    assert [breach.task_id for breach in verdict.of_effects(effects)] == [ID]
+    assert list(verdict.of_effects(effects, told=[ID])) == []
+
+
+# What did not happen. ------------------------------------------------------------------------------------------------
+
+UNMET = FAULTS[1]
+DUE = line_of(UNMET, "due", at=NOW + 10)
+ENDED_BY = {**line_of(FAULTS[0], at=NOW), "fault": "crash-after"}
+WHY: Mapping[str, tuple[bool, list[dict[str, Any]]]] = {
+    "its process was ended by another fault": (True, [ENDED_BY, DUE]),
+    "the same, a moment later": (True, [DUE, {**ENDED_BY, "at": NOW + 20}]),
+    "another process was ended": (False, [{**ENDED_BY, "pid": 8}, DUE]),
+    "another fault came over its process and did not end it": (False, [{**ENDED_BY, "fault": "reset"}, DUE]),
+    "its process went on long after": (False, [ENDED_BY, DUE, {**START, "at": NOW + 60_000}]),
+    "its process met that fault long before": (False, [{**ENDED_BY, "at": NOW - 60_000}, DUE]),
+    "nobody was about to meet it": (False, [ENDED_BY]),
+}
+
+
+@pytest.mark.parametrize(("explained", "lines"), WHY.values(), ids=WHY.keys())
+def test_a_fault_that_did_not_happen_is_explained_only_by_the_end_of_its_own_process(
+    explained: bool, lines: list[dict[str, Any]]
+) -> None:
+    assert happened.pending(FAULTS[:2], [line_of(FAULTS[0]), *lines]) == {UNMET}
+    assert happened.explained({UNMET}, lines) == ({UNMET} if explained else set())
+
+
+def test_a_fault_planned_a_few_times_may_never_happen() -> None:
+    assert list(happened.silent(FAULTS[:4], [])) == []
+    assert list(happened.silent(FAULTS, [line_of(FAULTS[4])])) == []
+
+
+# The history of a breach. --------------------------------------------------------------------------------------------
+
+
+def test_the_whole_history_of_a_lost_task_is_told() -> None:
+    lost = facts(None, lines=[{"event": "accepted", "task": ID, "at": NOW, "pid": 7}, START])
+    found = [Breach("queue", "-", "2 messages are left at rest"), *verdict.breaches(lost)]
+    [(head, lines)] = told(lost, found)
+    assert head == f"lost: {ID} was accepted, and is in no row. Its whole history:"
+    assert lines == [
+        f"{NOW} accepted pid=7",
+        f"{NOW} start generation=1 attempt=1 pid=7",
+        "row: there is none",
+        "dead letters: [], effects: 0",
+    ]
+    assert list(told(lost, found[:1])) == []
 
 
 CHANGES = {
@@ -306,15 +386,16 @@ def test_the_report_tells_planned_from_happened_and_its_page_needs_nothing_from_
     for operation_name in ("put", "claim", "complete"):
         journal.next(f"chaos.{operation_name}", struck)
         journal.next(f"calm.{operation_name}", 0)
-    line = {"event": "fault", "task": ID, "operation": "claim", "nth": 1, "fault": "throttled", "at": NOW - 500}
-    seen = facts(lines=[START, line])
+    met, unmet = Planned(ID, "claim", 1, "throttled"), Planned(ID, "claim", 2, "throttled")
+    seen = facts(lines=[START, line_of(met, at=NOW - 500)], planned=[met, unmet])
     run = Run(None, plan, journal, 1, 1, print)  # type: ignore[arg-type]  # no stack: nothing is run
     run.looks.append(Look(1.0, 1, Counter(COMPLETED=1), 1, 0))
 
-    made = report.made(wish({"COUNT": "20", "SEED": "1"}), plan, run, seen, [], interrupted=False)
+    made = report.made(wish({"COUNT": "20", "SEED": "1"}), run, seen, [], interrupted=False)
 
     claims = [line for line in made["faults"] if line["operation"] == "claim"]
-    assert claims == [{"operation": "claim", "fault": "throttled", "planned": 1, "fired": 1, "recovered": 1}]
+    counts = {"planned": 2, "fired": 1, "explained": 0, "unexplained": 1, "recovered": 1}
+    assert claims == [{"operation": "claim", "fault": "throttled", **counts}]
     assert made["recovery_ms"]["throttled"] == {"tasks": 1, "p50": 500, "p95": 500, "max": 500}
     assert (made["lost_share_at_most"], made["calls_per_task"]["claim"]) == (3.0, {"calm": 1.0, "chaos": 1.0})
     html = page.of(made)
