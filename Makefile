@@ -48,8 +48,8 @@ destroy-aws: $(RUN) ## delete the app stack (YES=1); the data only with DATA=del
 ##@ More
 test-unit: $(DEV) ## only the tests that need nothing running (TESTS=file)
 	@$(PYTEST) $(or $(TESTS),tests/unit)
-test-integration: $(DEV) ## deploy to a fresh local AWS with `python -m bootstrap` and test end to end
-	@$(PYTEST) tests/integration
+test-integration: $(DEV) ## deploy to a fresh local AWS with `python -m bootstrap`, test end to end, and hold both AWSs to the contracts
+	@$(PYTEST) tests/integration tests/contract
 load: $(RUN) ## load test of the running stack (COUNT=100 CONCURRENCY=1)
 	@url=$$($(PY) -m bootstrap outputs --url) && $(PY) -m scripts.load_test "$$url" $(or $(COUNT),100) $(or $(CONCURRENCY),1)
 redrive: $(RUN) ## replay dead tasks (KIND= ERROR= SINCE=2h UNTIL= TASK=id RATE=10 DRY_RUN=1)
