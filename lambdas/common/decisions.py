@@ -189,6 +189,42 @@ def resend_due_at(row: Task, after_ms: int, consumption: Consumption) -> int | N
     return row.silent_since() + min(wait, max(RESEND_CAP_MS, after_ms))
 
 
+class Heal(StrEnum):
+    """What the sweeper does with a task."""
+
+    SEND = "send"
+    RECORD = "record"
+
+
+def for_sweep(row: Task, now: int, after_ms: int, record_after_ms: int, consumption: Consumption) -> Heal | None:
+    """Decide by the row; None: it needs nothing. Of the parked tasks only those that are due may be asked about.
+
+    `after_ms`: without a sign for so long a message counts as lost; `record_after_ms`: so long a dead task's message
+    may take through the dead-letter queue.
+    """
+    match row.index_class:
+        case IndexClass.PARKED:
+            return Heal.SEND
+        case IndexClass.OPEN:
+            due_at = resend_due_at(row, after_ms, consumption)
+            return Heal.SEND if due_at is not None and due_at < now else None
+        case IndexClass.DEAD if row.updated_at + record_after_ms < now:
+            return Heal.RECORD
+    return None
+
+
+# What a repeated submit does. ----------------------------------------------------------------------------------------
+
+RESEND_SUBMITTED_AFTER_MS = 60_000
+"""A repeated submit sends again only when nothing was sent for so long: until then the first message is on its way."""
+
+
+def may_resend_submitted(row: Task, now: int, after_ms: int = RESEND_SUBMITTED_AFTER_MS) -> bool:
+    """Whether the repeated submit of a task that is there already sends another message for it."""
+    silent = row.silent_since() + after_ms < now
+    return row.status is Status.SUBMITTED and not row.parked and silent
+
+
 # What a person may do to a task. -------------------------------------------------------------------------------------
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from lambdas.common.decisions import may_resend_submitted
 from lambdas.common.ids import uuid7
 from lambdas.common.queue import MAX_DELAY_SECONDS
 from lambdas.common.store import Refused
 from lambdas.common.task import IndexClass, Message, Status, Task, TimelineEntry, seconds_until
 from lambdas.common.transitions import Write, mark_sent
 from lambdas.submit_task.request import Submission
-
-RESEND_SUBMITTED_AFTER_MS = 60_000
-"""A repeated submit sends again only when nothing was sent for so long: until then the first message is on its way."""
 
 
 class Store(Protocol):
@@ -72,8 +70,7 @@ def _new_task(submission: Submission, max_attempts: int, now: int, token: str) -
 def _already_there(existing: Task, submission: Submission, store: Store, queue: Queue, now: int) -> Accepted:
     if existing.body_hash != submission.body_hash:
         return Accepted("conflict", existing)
-    silent = existing.silent_since() + RESEND_SUBMITTED_AFTER_MS < now
-    if existing.status is Status.SUBMITTED and not existing.parked and silent:
+    if may_resend_submitted(existing, now):
         marked = store.apply(mark_sent(existing, now))
         if isinstance(marked, Task):
             queue.send(Message(marked.task_id, marked.generation))

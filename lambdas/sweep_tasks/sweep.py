@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lambdas.common import transitions
-from lambdas.common.decisions import Consumption, resend_due_at
+from lambdas.common.decisions import Consumption, Heal, for_sweep
 from lambdas.common.store import Page, Refused, message_of
 from lambdas.common.task import SHARDS, IndexClass, Message, Task, class_sort
 from lambdas.common.transitions import Write
@@ -144,13 +144,12 @@ class Sweeper:
             healed.oldest_dead_seconds = max(healed.oldest_dead_seconds, (now - task.updated_at) // 1000)
         if not task.readable:
             return  # of another deployment: its own sweeper knows what to do
-        match task.index_class:
-            case IndexClass.PARKED:
+        match for_sweep(task, now, self.resend_after_ms, self._record_after_ms(), consumption):
+            case Heal.SEND if task.parked:
                 healed.unparked += self._send(task, now, "task unparked")
-            case IndexClass.OPEN:
-                due_at = resend_due_at(task, self.resend_after_ms, consumption)
-                healed.resent += due_at is not None and due_at < now and self._send(task, now, "task resent")
-            case IndexClass.DEAD if task.updated_at + self._record_after_ms() < now:
+            case Heal.SEND:
+                healed.resent += self._send(task, now, "task resent")
+            case Heal.RECORD:
                 recorded = self.recorder.record(task, task.message_id or "none", 0, None)
                 if isinstance(recorded, Task):
                     healed.recorded += 1

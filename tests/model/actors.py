@@ -20,6 +20,7 @@ from lambdas.common.decisions import (
     Defer,
     Drop,
     HandBack,
+    Heal,
     OwnWrite,
     Record,
     Stray,
@@ -36,6 +37,7 @@ from tests.model.state import (
     NONE,
     NOW,
     TASK_ID,
+    TICK,
     Actor,
     Entry,
     Ghost,
@@ -329,15 +331,13 @@ class Actors:
         """What the sweeper begins when it reads this row; None: it leaves it alone."""
         if not row:
             return None
-        match row.index_class:
-            case "S" if row.due <= 0:  # the index is read up to the due time
+        if row.index_class == "S" and row.due > 0:  # the index is read up to the due time
+            return None
+        after_ms, record_after_ms = self.bounds.resend_after * TICK, self.bounds.record_after * TICK
+        match self.rules.for_sweep(task_of(row), NOW, after_ms, record_after_ms, NOT_PAUSED):
+            case Heal.SEND:
                 return Actor("sweeper", "write", order=Order("mark_sent", row))
-            case "O":
-                after_ms = milliseconds(self.bounds.resend_after) - NOW
-                due_at = self.rules.resend_due_at(task_of(row), after_ms, NOT_PAUSED)
-                if due_at is not None and due_at < NOW:
-                    return Actor("sweeper", "write", order=Order("mark_sent", row))
-            case "D" if row.updated + self.bounds.record_after < 0:
+            case Heal.RECORD:
                 return Actor("sweeper", "record", read=row)
         return None
 
@@ -349,8 +349,8 @@ class Actors:
         existing = state.row
         assert isinstance(existing, Row)
         # As `submit` does, by the moment at which it began: it may have waited since.
-        silent = max(existing.sent, existing.lease, existing.due) + self.bounds.resubmit_after < order.now
-        if existing.status == "SUBMITTED" and existing.index_class != "S" and silent:
+        after_ms = self.bounds.resubmit_after * TICK
+        if self.rules.may_resend_submitted(task_of(existing), milliseconds(order.now), after_ms):
             return actor._replace(phase="write", order=Order("mark_sent", existing, now=order.now))
         return None
 

@@ -21,6 +21,8 @@ class Rules:
     after_refused_claim: Decide = decisions.after_refused_claim
     for_dead_message: Decide = decisions.for_dead_message
     resend_due_at: Decide = decisions.resend_due_at
+    for_sweep: Decide = decisions.for_sweep
+    may_resend_submitted: Decide = decisions.may_resend_submitted
     for_cancel: Decide = decisions.for_cancel
     for_replay: Decide = decisions.for_replay
     as_written: Decide = attempt._as_written

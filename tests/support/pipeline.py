@@ -15,6 +15,7 @@ from typing import Any
 
 from lambdas.common import rows
 from lambdas.common.dead_letters import Recorder
+from lambdas.common.decisions import RESEND_SUBMITTED_AFTER_MS
 from lambdas.common.effects import Effects, update
 from lambdas.common.kinds import Registry, Work
 from lambdas.common.queue import TaskQueue
@@ -27,7 +28,7 @@ from lambdas.process_task.attempt import LEASE_MARGIN_MS, Delivery, Outcome, Wor
 from lambdas.process_task.batch import KEPT_FOR_ENDING_MS, Record, respond, work_through
 from lambdas.steer_tasks.steer import Steering
 from lambdas.submit_task.request import Submission
-from lambdas.submit_task.submit import RESEND_SUBMITTED_AFTER_MS, submit
+from lambdas.submit_task.submit import submit
 from lambdas.sweep_tasks.sweep import RECORD_DEAD_AFTER_MS, Sweeper
 from tests.model.conformance import Ending, Numbers
 from tests.model.rules import Bounds

@@ -15,11 +15,14 @@ from lambdas.common.decisions import (
     Defer,
     Drop,
     HandBack,
+    Heal,
     OwnWrite,
     Record,
     Stray,
     after_refused_claim,
     for_dead_message,
+    for_sweep,
+    may_resend_submitted,
     resend_due_at,
 )
 from lambdas.common.task import (
@@ -195,6 +198,41 @@ def test_each_resend_waits_four_times_longer_up_to_twelve_hours(sends: int, seco
 )
 def test_silence_counts_from_the_last_moment_at_which_somebody_was_to_act(row: Task, since: int) -> None:
     assert resend_due_at(row, 900 * SECOND, FLOWING) == since + 900 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("row", "after_seconds", "heal"),
+    [
+        (a_task(), 900, None),
+        (a_task(), 901, Heal.SEND),
+        (waiting(next_attempt_at=NOW + SECOND), 901, None),
+        (a_task(index_class=IndexClass.PARKED), 0, Heal.SEND),
+        (dead(), 60, None),
+        (dead(), 61, Heal.RECORD),
+        (dead(index_class=IndexClass.RECORDED), 10**6, None),
+        (a_task(status=Status.COMPLETED, index_class=IndexClass.COMPLETED), 10**6, None),
+    ],
+)
+def test_the_sweeper_decides_by_the_row(row: Task, after_seconds: int, heal: Heal | None) -> None:
+    assert for_sweep(row, NOW + after_seconds * SECOND, 900 * SECOND, 60 * SECOND, FLOWING) is heal
+
+
+@pytest.mark.parametrize(
+    ("row", "after_seconds", "sends"),
+    [
+        (a_task(), 60, False),
+        (a_task(), 61, True),
+        (a_task(next_attempt_at=NOW + SECOND), 61, False),
+        (a_task(index_class=IndexClass.PARKED), 61, False),
+        (waiting(next_attempt_at=NOW), 10**6, False),
+        (processing(), 10**6, False),
+        (dead(), 10**6, False),
+    ],
+)
+def test_a_repeated_submit_sends_again_only_for_a_task_that_nobody_has_begun_and_that_is_silent(
+    row: Task, after_seconds: int, sends: bool
+) -> None:
+    assert may_resend_submitted(row, NOW + after_seconds * SECOND) is sends
 
 
 def test_nothing_counts_as_lost_while_nobody_consumes() -> None:
