@@ -62,9 +62,9 @@ resume: $(RUN) ## work on tasks again after `make pause` (TARGET=aws)
 	@$(PY) -m bootstrap resume $(if $(filter aws,$(TARGET)),--target aws)
 new-kind: $(RUN) ## write a new kind of task and its test (NAME=resize-image)
 	@$(PY) -m scripts.new_kind "$(NAME)"
-model: $(DEV) ## explore every state in large bounds, then drop each term of each condition (minutes)
+model: $(DEV) ## explore every state in large bounds, then drop each term of each condition (most of an hour)
 	@$(PY) -m tests.model
-	@$(PY) -m tests.mutation
+	@$(PY) -m tests.mutation --model
 chaos: $(DEV) ## many tasks while everything breaks, each accounted for (COUNT=2000 SEED= CONCURRENCY=8)
 	@$(PY) -m tests.chaos
 bench: $(DEV) ## this project, the original design and Celery on SQS side by side (RUNS=3 QUICK=1 REPORT=folder)

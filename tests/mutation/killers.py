@@ -67,7 +67,7 @@ HARM: Killers = {
     "die.own_token": _stale("die"),
     "die.same_generation": (),
     "bury.same_generation": (),
-    "bury.status_as_read": (),
+    "bury.status_as_read": _in("unit/test_locks", "a_task_that_fails_while_it_is_given_up_waits_for_its_next_attempt"),
     "bury.token_as_read": (),
     "bury.attempts_as_read": (),
     "bury.no_live_lease": (),
@@ -81,7 +81,9 @@ HARM: Killers = {
         *_in("unit/test_dead_letters", "monitor_and_sweeper_say_the_same_of_the_task_and_whoever_is_first_stays"),
     ),
     "hand_back.same_generation": (),
-    "hand_back.status_as_read": (),
+    "hand_back.status_as_read": _in(
+        "unit/test_locks", "a_task_that_completes_while_it_is_handed_back_is_not_sent_again"
+    ),
     "hand_back.token_as_read": _in(
         "unit/test_monitor", "a_task_that_changes_under_every_decision_is_left_for_the_next_delivery"
     ),
@@ -90,10 +92,12 @@ HARM: Killers = {
     "hand_back.due": (),
     "hand_back.hand_backs_left": (),
     "mark_sent.same_generation": (),
-    "mark_sent.class_as_read": (),
+    "mark_sent.class_as_read": _in(
+        "unit/test_locks", "a_task_that_is_cancelled_while_it_is_swept_is_not_put_back_among_the_open"
+    ),
     "mark_sent.not_sent_since": _in("unit/test_sweep", "of_two_sweepers_one_sends"),
     "mark_sent.no_live_lease": _in("unit/test_sweep", "a_task_that_is_claimed_while_it_is_swept_is_not_sent"),
-    "mark_sent.due": (),
+    "mark_sent.due": _in("unit/test_locks", "a_task_that_is_tried_and_fails_while_it_is_swept_waits_for_its_backoff"),
     "cancel.same_generation": (),
     "cancel.status_as_read": _in("unit/test_steer", "a_task_that_completes_while_it_is_cancelled_stays_completed"),
     "cancel.token_as_read": (),
@@ -101,7 +105,10 @@ HARM: Killers = {
         "unit/test_steer", "a_task_that_changes_under_every_decision_is_given_up_with_nothing_done[replay]"
     ),
     "replay.dead": (),
-    "replay.recorded": (),
+    "replay.recorded": _in(
+        "unit/test_locks",
+        "a_replay_that_hung_until_another_task_of_the_same_id_has_died_does_not_replay_it_unrecorded",
+    ),
     "replay.not_expired": (),
     "absent.absent_or_expired": _in(
         "unit/test_submit", "another_body_under_the_same_id_is_a_conflict_and_changes_nothing"
@@ -116,6 +123,34 @@ HARM: Killers = {
 }
 """Each term with the tests that tell of harm. Where there is none, only the row that it alone refuses holds it."""
 
+_OLD_LIFE = "even_without_its_token_a_worker_of_the_life_before_ends_nothing"
+_TAKEN = "any_one_term_keeps_the_monitor_from_a_task_that_another_worker_has_taken_since"
+
+
+def _alone(write: str, *names: str) -> Killers:
+    return {f"{write}.{name}": _in("unit/test_locks", f"{_TAKEN}[{write}-{name}]") for name in names}
+
+
+SECOND_LOCKS: Killers = {
+    **{
+        f"{end}.same_generation": _in("unit/test_locks", f"{_OLD_LIFE}[{end}]")
+        for end in ("complete", "retry", "park", "die")
+    },
+    **_alone("bury", "same_generation", "token_as_read", "attempts_as_read", "no_live_lease"),
+    **_alone("hand_back", "same_generation", "attempts_as_read", "no_live_lease"),
+    "bury.open": _in("unit/test_locks", "even_by_an_old_read_the_monitor_gives_up_no_task_that_has_completed"),
+    "hand_back.due": _in(
+        "unit/test_locks", "even_by_an_old_read_the_monitor_hands_back_no_task_that_waits_for_its_backoff"
+    ),
+    "hand_back.hand_backs_left": _in(
+        "unit/test_locks", "even_by_an_old_read_two_monitors_hand_back_no_more_messages_than_there_may_be"
+    ),
+    "cancel.same_generation": _in(
+        "unit/test_locks", "even_by_an_old_read_a_cancel_stands_in_the_history_of_the_life_that_it_ended"
+    ),
+}
+"""Terms beside which another one always refuses the same: tests of the harm once that other one is gone."""
+
 
 def _row(term: str) -> str:
     """The rows of the contract test that break this term alone, on the table in memory."""
@@ -125,7 +160,7 @@ def _row(term: str) -> str:
 
 def _named(term: str) -> tuple[str, ...]:
     alone = term.split(".")[0] in constants()
-    return (*HARM[term], *(() if alone else (_row(term),)))
+    return (*HARM[term], *SECOND_LOCKS.get(term, ()), *(() if alone else (_row(term),)))
 
 
 KILLERS: Killers = {term: _named(term) for term in HARM}

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.mutation.judge import Verdict
-from tests.mutation.killers import REFUSED
+from tests.mutation.killers import REFUSED, SECOND_LOCKS
 
 BEGIN, END = "<!-- mutation: begin -->", "<!-- mutation: end -->"
 RECORD = Path(__file__).with_name("by_model.json")
 NOT_THERE = "not in the model"
+REASONS = (
+    "by harm that the model or a directed test shows",
+    "by the harm once the term beside it is gone too",
+    "by the row that they alone refuse",
+)
+"""Why a term is there, by what kills it when it is dropped; the strongest that holds."""
 ByModel = Mapping[str, str | None]
 """What the model found each dropped term to break; None: nothing. A term that the model does not have is not in it."""
 
@@ -25,14 +32,35 @@ def record(found: ByModel) -> None:
     RECORD.write_text(json.dumps(found, indent=2) + "\n")
 
 
+def differences(found: ByModel, before: ByModel) -> list[str]:
+    """What the model says now of the terms it was asked for, and did not say when it was recorded."""
+    return [
+        f"{term}: the model finds {of_model(found, term)}; recorded is {of_model(before, term)}"
+        for term in found
+        if term not in before or found[term] != before[term]
+    ]
+
+
 def of_model(found: ByModel, term: str) -> str:
     return found.get(term, NOT_THERE) or "nothing"
 
 
-def score(verdicts: Sequence[Verdict]) -> str:
-    killed = sum(verdict.killed for verdict in verdicts)
+def score(verdicts: Sequence[Verdict], found: ByModel) -> str:
+    """How many are killed, and by what: a row that only this term refuses shows the term, not what it is good for."""
+    killed = [verdict for verdict in verdicts if verdict.killed]
     tests = len({trial.test for verdict in verdicts for trial in verdict.trials})
-    return f"{killed} of {len(verdicts)} dropped terms killed by {tests} tests, score {killed / len(verdicts):.0%}"
+    count = Counter(_reason(verdict, found) for verdict in killed)
+    reasons = ", ".join(f"{count[reason]} {reason}" for reason in REASONS)
+    share = len(killed) / len(verdicts)
+    return f"{len(killed)} of {len(verdicts)} dropped terms killed by {tests} tests, score {share:.0%}: {reasons}"
+
+
+def _reason(verdict: Verdict, found: ByModel) -> str:
+    killing = {trial.test.partition("[")[0] for trial in verdict.trials if trial.kills} - {REFUSED}
+    term = str(verdict.term)
+    if found.get(term) or (killing and term not in SECOND_LOCKS):
+        return REASONS[0]
+    return REASONS[1] if killing else REASONS[2]
 
 
 def lines(verdicts: Sequence[Verdict]) -> list[str]:
@@ -51,7 +79,7 @@ def markdown(verdicts: Sequence[Verdict], found: ByModel) -> str:
     for verdict in verdicts:
         tests = "<br>".join(_names(verdict)) or "**nothing**"
         rows.append(f"| `{verdict.term}` | {tests} | {of_model(found, str(verdict.term))} |")
-    return "\n".join([*rows, "", f"{score(verdicts)}."])
+    return "\n".join([*rows, "", f"{score(verdicts, found)}."])
 
 
 def _names(verdict: Verdict) -> list[str]:

@@ -15,10 +15,12 @@ from bootstrap.paths import ROOT
 from lambdas.common import transitions
 from lambdas.common.store import Refused
 from lambdas.common.task import Task
+from tests.model.__main__ import told_survivors
 from tests.model.mutants import terms as terms_of_the_model
 from tests.model.rules import WRITES
 from tests.mutation import page
 from tests.mutation.judge import BROKEN, FAILED, PASSED, Trial, Verdict, is_named
+from tests.mutation.killers import HARM, REFUSED, SECOND_LOCKS
 from tests.mutation.registry import Term, constants, dropped, makers, terms
 from tests.support.dynamodb import FakeDynamoDB, task_store
 from tests.support.tasks import NOW, a_task, planted, processing
@@ -222,8 +224,52 @@ def test_the_table_names_term_tests_and_what_the_model_finds() -> None:
         "| `claim.attempts_left` | `test_a`: it is seen (2 rows) | I4 too many |",
         "| `claim.attempts_left` | **nothing** | I4 too many |",
         "",
-        "1 of 2 dropped terms killed by 3 tests, score 50%.",
+        "1 of 2 dropped terms killed by 3 tests, score 50%: 1 by harm that the model or a directed test shows, "
+        "0 by the harm once the term beside it is gone too, 0 by the row that they alone refuse.",
     ]
+
+
+HARMFUL = Trial("tests/unit/test_a.py::test_it_is_seen", PASSED, FAILED)
+BY_ROW = Trial(f"{REFUSED}[fake-bury - open - x]", PASSED, FAILED)
+OPEN = replace(TERM, write="bury", name="open")
+
+
+@pytest.mark.parametrize(
+    ("term", "trials", "model", "reason"),
+    [
+        (TERM, (HARMFUL, BY_ROW), None, 0),
+        (TERM, (BY_ROW,), "I4 too many", 0),
+        (TERM, (BY_ROW,), None, 2),
+        (TERM, (replace(HARMFUL, mutated=PASSED), BY_ROW), None, 2),
+        (OPEN, (HARMFUL, BY_ROW), None, 1),
+        (OPEN, (HARMFUL, BY_ROW), "I8 given up", 0),
+    ],
+)
+def test_the_score_tells_harm_from_the_row_that_a_term_alone_refuses(
+    term: Term, trials: tuple[Trial, ...], model: str | None, reason: int
+) -> None:
+    told = page.score([Verdict(term, trials, ())], {str(term): model}).partition(": ")[2]
+    assert [part[0] for part in told.split(", ")] == ["1" if at == reason else "0" for at in range(3)]
+
+
+def test_a_second_lock_is_a_term_of_which_no_other_test_tells_harm() -> None:
+    assert {term for term in SECOND_LOCKS if HARM[term]} == set()
+
+
+def test_what_the_model_says_otherwise_than_before_is_told_and_fails_the_run() -> None:
+    before = {"a.same": "I1 lost", "a.gone": "I1 lost", "a.found": None, "a.not_asked": "I1 lost"}
+    assert page.differences({"a.same": "I1 lost", "a.gone": None, "a.found": "I2 stuck", "a.new": None}, before) == [
+        "a.gone: the model finds nothing; recorded is I1 lost",
+        "a.found: the model finds I2 stuck; recorded is nothing",
+        "a.new: the model finds nothing; recorded is not in the model",
+    ]
+    ended = run("--term", "claim.attempts_left", "--by", BLIND, "--model")
+    assert "the model says of 1 of 1 terms what it said before" in ended.stdout
+
+
+def test_a_term_that_the_model_no_longer_finds_fails_its_own_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (told_survivors([]), told_survivors(["claim.attempts_left"])) == (0, 1)
+    assert "and no longer: claim.attempts_left" in capsys.readouterr().out
 
 
 def test_the_table_takes_the_place_of_the_one_before() -> None:
