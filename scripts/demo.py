@@ -101,24 +101,45 @@ def submit_all(url: str, key: str, chosen: Plan, prefix: str) -> tuple[list[str]
 
 @dataclass
 class Killer:
-    """Kills so many workers of ProcessTask, each once some tasks have ended and others are being worked on."""
+    """Kills so many workers of ProcessTask, each once some tasks have ended and others are being worked on.
+
+    A kill counts once a task that the worker held was claimed again, by another one. When nobody can be holding such a
+    task any more, the worker was idle, and another one is killed.
+    """
 
     workers: Callable[[], Workers]
     function_name: str
     kills: int
+    now: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     killed: int = 0
+    _killed_at: int | None = None
+    """Of the kill that does not count yet."""
 
-    def look(self, counts: Mapping[str, int]) -> None:
-        if self.killed >= self.kills or not counts["completed"] or not counts["processing"]:
-            return
+    def look(self, ledger: Ledger) -> None:
+        counts = ledger.counts()
+        if self._killed_at is not None:
+            self._judge(ledger, self._killed_at)
+        elif self.killed < self.kills and counts["completed"] and counts["processing"]:
+            self._kill()
+
+    def _kill(self) -> None:
         workers = self.workers()
         found = workers.of(self.function_name)
         if found and workers.kill(found[0]):
-            self.killed += 1
+            self._killed_at = self.now()
             console.say(f"Killed worker {found[0]} of {self.function_name} with SIGKILL.", "bold yellow")
 
+    def _judge(self, ledger: Ledger, killed_at: int) -> None:
+        taken_over = ledger.taken_over(killed_at)
+        if taken_over:
+            self.killed, self._killed_at = self.killed + 1, None
+            console.say(f"It held {taken_over[0]}, which another worker has taken over since.", "bold yellow")
+        elif not ledger.held_since(killed_at):
+            self._killed_at = None
+            console.say("It held no task.", "yellow")
+
     def problems(self) -> list[str]:
-        return ["no worker was killed: none was found at work"] if self.killed < self.kills else []
+        return ["no worker that held a task was killed"] if self.killed < self.kills else []
 
     def told(self) -> str:
         return f"{self.killed} worker killed, " if self.kills else ""

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+from lambdas.common.decisions import WORKER_DIED
 from lambdas.common.store import TaskStore
 from lambdas.common.task import TERMINAL, IndexClass, Status, Task
 
+CLAIM_ON_ITS_WAY_MS = 1_000
+"""A worker's last claim may be written so long after it died: the request was on its way."""
 STATES = ("submitted", "processing", "waiting", "completed", "dead")
 _STATE_OF: Mapping[Status, str] = {
     Status.SUBMITTED: "submitted",
@@ -53,6 +57,15 @@ class Ledger:
             task.status in TERMINAL and task.index_class is not IndexClass.DEAD for task in self.tasks.values()
         )
 
+    def taken_over(self, died_at: int) -> list[str]:
+        """Tasks that a worker was at when it died, at `died_at` (ms): since claimed again or given up."""
+        return [task.task_id for task in self.tasks.values() if _abandoned(task, died_at + CLAIM_ON_ITS_WAY_MS)]
+
+    def held_since(self, died_at: int) -> bool:
+        """Whether a task is still in an attempt that such a worker may have begun."""
+        begun_by = died_at + CLAIM_ON_ITS_WAY_MS
+        return any(task.status is Status.PROCESSING and task.updated_at <= begun_by for task in self.tasks.values())
+
     def missing(self) -> list[str]:
         return [task_id for task_id in self.accepted if task_id not in self.tasks]
 
@@ -73,6 +86,15 @@ class Ledger:
             if one.records != 1
         ]
         return problems
+
+
+def _abandoned(task: Task, moment: int) -> bool:
+    """Whether a claim of before `moment` was followed, after it, by what only the end of a lease allows."""
+    for claim, after in pairwise(task.timeline):
+        lease_ended = after.status == Status.PROCESSING or after.note == WORKER_DIED
+        if claim.status == Status.PROCESSING and lease_ended and claim.at <= moment < after.at:
+            return True
+    return False
 
 
 def _deaths(store: TaskStore, task: Task) -> list[DeadTask]:

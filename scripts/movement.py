@@ -75,8 +75,8 @@ class Watch:
         ended = counts["completed"] + counts["dead"]
         return f"{ended} of {len(self.ids)} tasks have ended, {len(self.ids) - ended} go on without the demo"
 
-    def until_rest(self, seconds: float, look: Callable[[Mapping[str, int]], None] = lambda counts: None) -> Ledger:
-        """Show the tasks moving until all have ended, or `seconds` are over; `look` sees each count."""
+    def until_rest(self, seconds: float, look: Callable[[Ledger], None] = lambda ledger: None) -> Ledger:
+        """Show the tasks moving until all have ended, or `seconds` are over; `look` sees each account."""
         deadline, lines = time.monotonic() + seconds, Lines()
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
         drawn = console.out.is_interactive
@@ -85,7 +85,7 @@ class Watch:
             while True:
                 self.ledger = Ledger.read(self.store, self.ids)
                 counts = self.ledger.counts()
-                look(counts)
+                look(self.ledger)
                 text = movement(counts, len(str(len(self.ids))))
                 progress.update(bar, description=text.markup, completed=counts["completed"] + counts["dead"])
                 over = self.ledger.at_rest() or time.monotonic() > deadline

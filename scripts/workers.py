@@ -33,13 +33,17 @@ class Workers:
         return cls(None, container_at(endpoint_url)) if server is None else cls(server)
 
     def of(self, function_name: str) -> list[int]:
-        """Busy or idle, each by the number that the process itself knows."""
+        """Busy or idle, each by the number that the process itself knows.
+
+        Of the embedded AWS the busiest first: a worker has a thread for each task at hand, and none when it is idle.
+        """
         mark = f"{NAMED}={function_name}"
         if self.container is not None:
             listed = f"grep -lzxF '{mark}' /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3"
             return [int(pid) for pid in self._inside(listed).split()]
         family = psutil.Process(self.server).children(recursive=True)
-        return [process.pid for process in family if mark in _environment(process.pid)]
+        found = [process.pid for process in family if mark in _environment(process.pid)]
+        return sorted(found, key=_threads, reverse=True)
 
     def kill(self, pid: int) -> bool:
         """SIGKILL, from outside. False: it had ended by itself since it was found, as idle workers do."""
@@ -76,6 +80,12 @@ def container_at(endpoint_url: str) -> str:
     if len(found) != 1:
         raise BootstrapError(f"{len(found)} containers serve port {port}, not one.", "Look at `docker ps`.")
     return found[0]
+
+
+def _threads(pid: int) -> int:
+    with contextlib.suppress(psutil.Error):
+        return int(psutil.Process(pid).num_threads())
+    return 0
 
 
 def _environment(pid: int) -> list[str]:

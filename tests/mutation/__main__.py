@@ -38,11 +38,8 @@ def main(arguments: Sequence[str]) -> int:
         if options.record:
             page.record({**page.recorded(), **found})
         changed = page.differences(found, page.recorded())
-        print(
-            "\n".join(
-                [*changed, f"the model says of {len(found) - len(changed)} of {len(found)} terms what it said before"]
-            )
-        )
+        alike = f"{len(found) - len(changed)} of {len(found)} terms"
+        print("\n".join([*changed, f"the model says of {alike} what it said before"]))
         problems += changed
     if options.write:
         options.write.write_text(

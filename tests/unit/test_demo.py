@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from rich.console import Console
 from bootstrap import console
 from client import ApiError
 from lambdas.common import kinds
+from lambdas.common.decisions import WORKER_DIED
 from lambdas.common.rows import DeadLetter
-from lambdas.common.task import IndexClass, Status, Task
+from lambdas.common.task import IndexClass, Status, Task, TimelineEntry
 from lambdas.process_task import kinds as kinds_package
 from scripts import demo, movement, picture
 from scripts.demo import DOOMED, Account, Killer, plan, tell_how_to_go_on
@@ -24,9 +26,26 @@ from scripts.ledger import Ledger
 from scripts.movement import Interrupted, Lines, Watch, interruptible
 from scripts.replay import ROUNDS, Replay
 from tests.support.dynamodb import FakeDynamoDB, task_store
-from tests.support.tasks import NOW, a_task, dead, waiting
+from tests.support.tasks import NOW, SECOND, a_task, dead, waiting
 
-AT_WORK = {"submitted": 5, "processing": 3, "waiting": 0, "completed": 1, "dead": 0}
+
+def worked_on(task_id: str, *statuses: Status, note: str | None = None) -> Task:
+    """A task with these statuses, two seconds apart; NOW is the moment of the first claim."""
+    moments = [NOW + 2 * SECOND * at for at in range(-1, len(statuses))]
+    entries = [TimelineEntry(at, status, 1) for at, status in zip(moments, (Status.SUBMITTED, *statuses), strict=True)]
+    timeline = (*entries[:-1], replace(entries[-1], note=note))
+    return a_task(task_id=task_id, status=statuses[-1], updated_at=moments[-1], timeline=timeline)
+
+
+DONE = worked_on("done", Status.PROCESSING, Status.COMPLETED)
+BUSY = worked_on("busy", Status.PROCESSING)
+AT_WORK = [DONE, BUSY]
+OTHER = replace(BUSY, updated_at=NOW + 5 * SECOND)
+"""Begun by another worker, well after the kill."""
+
+
+def seen(*tasks: Task) -> Ledger:
+    return Ledger([task.task_id for task in tasks], {task.task_id: task for task in tasks})
 
 
 class FakeWorkers:
@@ -43,40 +62,66 @@ class FakeWorkers:
 
 
 def killer(workers: FakeWorkers, kills: int = 1) -> Killer:
-    return Killer(lambda: workers, "dev-process-task", kills)  # type: ignore[arg-type, return-value]
+    return Killer(lambda: workers, "dev-process-task", kills, lambda: NOW)  # type: ignore[arg-type, return-value]
 
 
-@pytest.mark.parametrize("quiet", [{"completed": 0}, {"processing": 0}])
-def test_nobody_is_killed_before_the_work_is_in_full_swing(quiet: Mapping[str, int]) -> None:
+NOBODY = ["no worker that held a task was killed"]
+
+
+@pytest.mark.parametrize("quiet", [[DONE], [BUSY]], ids=["nothing at work", "nothing done"])
+def test_nobody_is_killed_before_the_work_is_in_full_swing(quiet: list[Task]) -> None:
     workers = FakeWorkers(11)
-    killer(workers).look({**AT_WORK, **quiet})
+    killer(workers).look(seen(*quiet))
     assert workers.killed == []
 
 
-def test_one_worker_is_killed_once_and_told_of() -> None:
+@pytest.mark.parametrize(
+    "taken_over",
+    [
+        worked_on("busy", Status.PROCESSING, Status.PROCESSING),
+        worked_on("busy", Status.PROCESSING, Status.PROCESSING, Status.COMPLETED),
+        worked_on("busy", Status.PROCESSING, Status.FAILED_FINAL, note=WORKER_DIED),
+    ],
+    ids=["claimed again", "claimed again and completed", "given up"],
+)
+def test_one_worker_is_killed_once_and_counts_when_its_task_is_taken_over(taken_over: Task) -> None:
     workers = FakeWorkers(11, 12)
     one = killer(workers)
     for _ in range(3):
-        one.look(AT_WORK)
+        one.look(seen(*AT_WORK))
+    assert (workers.killed, one.told(), one.problems()) == ([11], "0 worker killed, ", NOBODY)
+    for _ in range(3):
+        one.look(seen(DONE, taken_over))
     assert (workers.killed, one.told(), one.problems()) == ([11], "1 worker killed, ", [])
+
+
+def test_a_worker_that_held_no_task_does_not_count_and_another_one_is_killed() -> None:
+    workers = FakeWorkers(11, 12)
+    one = killer(workers)
+    one.look(seen(*AT_WORK))
+    one.look(seen(DONE, worked_on("busy", Status.PROCESSING, Status.FAILED_PENDING), OTHER))
+    assert (workers.killed, one.told(), one.problems()) == ([11], "0 worker killed, ", NOBODY)
+    one.look(seen(DONE, OTHER))
+    assert workers.killed == [11, 11]
 
 
 def test_a_worker_that_had_ended_by_itself_does_not_count_as_killed() -> None:
     one = killer(FakeWorkers(11, gone=True))
-    one.look(AT_WORK)
-    assert (one.told(), one.problems()) == ("0 worker killed, ", ["no worker was killed: none was found at work"])
+    one.look(seen(*AT_WORK))
+    one.look(seen(DONE, worked_on("busy", Status.PROCESSING, Status.PROCESSING)))
+    assert (one.told(), one.problems()) == ("0 worker killed, ", NOBODY)
 
 
 def test_a_kill_that_did_not_happen_is_a_problem() -> None:
     one = killer(FakeWorkers())
-    one.look(AT_WORK)
-    assert one.problems() == ["no worker was killed: none was found at work"]
+    one.look(seen(*AT_WORK))
+    assert one.problems() == NOBODY
 
 
 def test_without_an_order_nobody_is_looked_for() -> None:
     workers = FakeWorkers(11)
     one = killer(workers, kills=0)
-    one.look(AT_WORK)
+    one.look(seen(*AT_WORK))
     assert (workers.killed, one.told(), one.problems()) == ([], "", [])
     assert (plan({}).kills, plan({"KILL": "1"}).kills) == (0, 1)
 
@@ -275,7 +320,7 @@ def test_what_was_not_accepted_and_whom_nobody_killed_are_problems() -> None:
     world = World("doomed")
     replay = replayed(world)
     account = world.account(replay, not_accepted=["one: 503"], killer=killer(FakeWorkers()))
-    assert account.problems() == ["not accepted: one: 503", "no worker was killed: none was found at work"]
+    assert account.problems() == ["not accepted: one: 503", *NOBODY]
 
 
 def test_only_an_account_without_problems_is_a_success(capsys: pytest.CaptureFixture[str]) -> None:
