@@ -280,12 +280,14 @@ def test_the_backoff_holds_when_an_answer_about_it_is_lost(
     assert milliseconds_between(times(task, "FAILED_PENDING")[0], times(task, "PROCESSING")[1]) >= 500
 
 
+@pytest.mark.parametrize(("fault", "tries"), [("reset", EVERY_TRY), ("not-in-flight", [1])])
 def test_the_backoff_holds_when_the_visibility_cannot_be_changed_at_all(
-    faults: Faults, stack: DeployedStack, task_id: str
+    faults: Faults, stack: DeployedStack, task_id: str, fault: Fault, tries: list[int]
 ) -> None:
+    """Also since the receipt is no longer good: a refusal, which the SDK does not try again."""
     with (
         faulty.visibility(stack, "queue_url", COMES_BACK_SECONDS),
-        faults.on("ProcessTask", Rule("sqs", "ChangeMessageVisibility", "reset", EVERY_TRY)),
+        faults.on("ProcessTask", Rule("sqs", "ChangeMessageVisibility", fault, tries)),
     ):
         task = stack.tasks.submit(payload={"simulate": {"failAttempts": [1]}}, task_id=task_id).wait()
 

@@ -27,6 +27,7 @@ from botocore.httpsession import URLLib3Session
 Fault = Literal[
     "throttled",
     "server-error",
+    "not-in-flight",
     "reset",
     "lost-ack",
     "hang",
@@ -38,11 +39,13 @@ Fault = Literal[
 ]
 """`reset`: the connection breaks before the service hears of the call; `lost-ack`: after it has carried it out. `hang`:
 nobody answers, until the client's own time-out. `late`: the call is held up on its way, until the test releases it. A
-crash ends the whole process, before or after the call; a stop freezes it there (SIGSTOP), until somebody kills it."""
+crash ends the whole process, before or after the call; a stop freezes it there (SIGSTOP), until somebody kills it.
+`not-in-flight`: what SQS says of a receipt whose message is visible again, and neither local AWS does."""
 
 ANSWERS: Mapping[str, tuple[int, str]] = {
     "throttled": (400, "ThrottlingException"),
     "server-error": (500, "InternalServerError"),
+    "not-in-flight": (400, "com.amazonaws.sqs#MessageNotInflight"),
 }
 """Fault -> status and error code of the answer that the service seems to give."""
 HELD_POLL_SECONDS = 0.05

@@ -182,3 +182,19 @@ def test_no_package_holds_the_hook() -> None:
             names = archive.namelist()
         assert "lambdas/common/aws.py" in names
         assert [name for name in names if name.startswith("tests/") or "faulty" in name or "fault_hook" in name] == []
+
+
+def test_a_receipt_that_is_no_longer_good_is_refused_as_sqs_refuses_it_and_not_tried_again(service: Server) -> None:
+    rule = a_rule("not-in-flight", service="sqs", operation="ChangeMessageVisibility")
+    ledger = MemoryLedger(rule)
+    sqs: Any = boto3.client(
+        "sqs",
+        endpoint_url=service.url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    install(sqs.meta.events, ledger)
+    with pytest.raises(sqs.exceptions.MessageNotInflight):
+        sqs.change_message_visibility(QueueUrl=f"{service.url}/queue", ReceiptHandle="stale", VisibilityTimeout=1)
+    assert (ledger.fired, service.requests) == ([Firing(1)], [])
