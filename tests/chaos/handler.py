@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,8 +21,8 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from lambdas.common import aws
 from lambdas.common.kinds import Work
 from tests.chaos.journal import TASK, Journal, number_of
-from tests.chaos.plan import Plan
-from tests.support.fault_hook import Emitter, Fault, fire
+from tests.chaos.plan import LANDS_LATE, Plan
+from tests.support.fault_hook import Emitter, Fault, fire, land_late
 
 WRITES = (
     (":leaseUntil", "claim"),
@@ -46,7 +46,7 @@ OF_FUNCTION = {
 
 def operation(function: str, call: str, body: str) -> str:
     """What the design calls this request."""
-    if call == "SendMessage":
+    if call in ("SendMessage", "SendMessageBatch"):
         return "send"
     if call == "ChangeMessageVisibility":
         return "hide"
@@ -109,7 +109,15 @@ class Chaos:
         def note(answer: int | None) -> None:
             self._fired(task, name, nth, fault, answer=answer)
 
+        if fault == LANDS_LATE:
+            note(None)
+            seconds = self.plan.late_seconds(number_of(task), name, nth)
+            land_late(request, seconds, partial(self._landed, task, name, nth))
+            return None
         return fire(cast(Fault, fault), request, note)
+
+    def _landed(self, task: str, operation: str, nth: int, answer: int) -> None:
+        self.journal.write("landed", task=task, operation=operation, nth=nth, answer=answer)
 
     def fault(self, task: str, operation: str) -> tuple[int, str | None]:
         """Count one more call; its number and what is to happen to it, which the journal knows before it happens."""

@@ -26,6 +26,15 @@ def task_id(name: str, number: int) -> str:
     return f"{name}-{number:06d}"
 
 
+def payload_of(number: int) -> dict[str, Any]:
+    return {"number": number}
+
+
+def wrong_id(number: int, kind: str) -> str:
+    """The id in a bad request, which no task may ever have."""
+    return f"wrong-{kind}-{number:06d}"
+
+
 def number_of(task_id: str) -> int:
     return int(task_id.partition("-")[2])
 
@@ -58,14 +67,14 @@ class Journal:
     def read(self) -> Iterator[dict[str, Any]]:
         return lines_in((self._folder / "journal.jsonl").read_bytes())
 
-    def count_new(self, event: str) -> int:
-        """How many lines of `event` were written since this was asked last."""
+    def new(self) -> list[dict[str, Any]]:
+        """The lines that were written since this was asked last."""
         with (self._folder / "journal.jsonl").open("rb") as lines:
             lines.seek(self._read)
             fresh = lines.read()
         whole = fresh[: fresh.rfind(b"\n") + 1]  # a reader may meet a line half written
         self._read += len(whole)
-        return sum(line["event"] == event for line in lines_in(whole))
+        return list(lines_in(whole))
 
     def next(self, counter: str, place: int = 0) -> int:
         """One more: the new value (from 1) of number `place` of a counter."""

@@ -9,16 +9,20 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+LANDS_LATE = "lands-late"
 REQUEST: Mapping[str, float] = {
     "throttled": 3,
     "server-error": 3,
     "reset": 3,
     "lost-ack": 4,
     "hang": 0.6,
+    LANDS_LATE: 1,
     "crash-before": 0.5,
     "crash-after": 0.5,
 }
 """Fault -> weight, for one request of an SDK client; what each does: tests/support/fault_hook.py."""
+LATE_SECONDS = (3.0, 8.0)
+"""A request that lands late does so between these: after the client has given it up, and often after what came next."""
 
 WORK: Mapping[str, float] = {
     "fails": 12,
@@ -36,9 +40,12 @@ MESSAGE: Mapping[str, float] = {"lost": 1, "receive-burnt": 2, "copied": 2}
 LATER_MESSAGE: Mapping[str, float] = {fault: weight for fault, weight in MESSAGE.items() if fault != "lost"}
 """Of a task's messages after the first: each loss makes the sweeper wait four times longer, and a run must end."""
 
-CLIENT: Mapping[str, float] = {"duplicate": 4, "stray-in-dlq": 2, "cancelled": 2, "garbage": 1}
+SUBMIT: Mapping[str, float] = {"in-a-batch": 4, "twice-at-once": 2, "after-bad-ones": 1}
+"""How a client submits: in a batch, with itself once more and with a bad one; by two requests at the same moment; after
+bad requests, which must leave nothing."""
+CLIENT: Mapping[str, float] = {"duplicate": 4, "stray-in-dlq": 2, "cancelled": 2, "other-body": 2, "garbage": 1}
 """What somebody else does to a task right after it was accepted: a second message for it, one in the dead-letter queue,
-a cancel, a message in the queue that nobody can read."""
+a cancel, another body under its id, a message in the queue that nobody can read."""
 
 CHANCES: Mapping[str, tuple[Mapping[str, float], float]] = {
     "put": (REQUEST, 0.06),
@@ -58,10 +65,11 @@ CHANCES: Mapping[str, tuple[Mapping[str, float], float]] = {
     "read": (REQUEST, 0.05),
     "work": (WORK, 0.16),
     "message": (MESSAGE, 1.0),
-    "client": (CLIENT, 0.09),
+    "submit": (SUBMIT, 0.20),
+    "client": (CLIENT, 0.11),
 }
 """Operation -> its faults, and the chance that a task meets one there."""
-EACH_CALL = ("work", "message")
+EACH_CALL = ("work", "message", "submit")
 """Operations whose every call is drawn anew; elsewhere a task meets at most one fault, over one call or a few."""
 
 CALLS = {"short": 1, "all-tries": 3}
@@ -102,6 +110,10 @@ class Plan:
     def repeats(self, task: int) -> bool:
         """Whether a submit of unknown outcome is repeated."""
         return self._draw(task, "repeats", 0).random() < REPEATED_SHARE
+
+    def late_seconds(self, task: int, operation: str, nth: int) -> float:
+        """How long a request that lands late is under way."""
+        return self._draw(task, f"{operation} late", nth).uniform(*LATE_SECONDS)
 
     def skew_ms(self, nth_worker: int) -> int:
         """How wrong the clock of the `nth_worker` (from 1) is."""

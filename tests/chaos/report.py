@@ -20,8 +20,8 @@ from tests.chaos.plan import CHANCES
 from tests.chaos.run import SHOWN, Run
 from tests.chaos.verdict import Breach, Facts
 
-KINDS = ("lost", "double", "stuck", "wrong-terminal", "dead-letter", "history", "phantom", "queue", "run")
-REQUESTS = tuple(name for name in CHANCES if name not in ("work", "message", "client"))
+KINDS = ("lost", "double", "stuck", "wrong-terminal", "dead-letter", "history", "phantom", "queue", "answer", "run")
+REQUESTS = tuple(name for name in CHANCES if name not in ("work", "message", "submit", "client"))
 
 
 def made(asked: Any, run: Run, facts: Facts, found: Sequence[Breach], interrupted: bool) -> dict[str, Any]:
@@ -61,6 +61,8 @@ def made(asked: Any, run: Run, facts: Facts, found: Sequence[Breach], interrupte
             "repeated": sum(times - 1 for times in outside.values()),
             "tasks": sum(times > 1 for times in outside.values()),
         },
+        "landed_late": sum(line["event"] == "landed" for line in facts.lines),
+        "answers": _answers(facts),
         "workers": sum(line["event"] == "worker" for line in facts.lines),
         "calls_per_task": _calls(run, accepted + len(facts.unknown)),
         "course": [
@@ -102,6 +104,12 @@ def _deliveries(facts: Facts) -> Counter[str]:
     return Counter(
         line["task"] for line in facts.lines if line["event"] == "delivery" and line["function"] == "ProcessTask"
     )
+
+
+def _answers(facts: Facts) -> dict[str, dict[str, int]]:
+    """What was asked -> how often it was answered with which status; 0: nobody knows."""
+    count = Counter((line["to"], line["status"]) for line in facts.lines if line["event"] == "answer")
+    return {to: {str(status): n for (other, status), n in sorted(count.items()) if other == to} for to, _ in count}
 
 
 def _histogram(values: Any) -> dict[str, int]:
@@ -165,6 +173,9 @@ def show(report: Mapping[str, Any]) -> None:
     table.add_row("outside effects", f"{effects['made']}, {effects['repeated']} of them repeated")
     calls = report["calls_per_task"].values()
     calm, storm = (sum(line[name] for line in calls) for name in ("calm", "chaos"))
+    for to, statuses in report["answers"].items():
+        table.add_row(f"answers to {to}", ", ".join(f"{number} x {status}" for status, number in statuses.items()))
+    table.add_row("requests that landed late", str(report["landed_late"]))
     table.add_row("calls per task", f"{calm:.2f} without faults, {storm:.2f} with")
     table.add_row("seconds", str(report["seconds"]))
     console.out.print(table)

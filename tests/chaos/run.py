@@ -16,15 +16,14 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from client import Conflict, TaskClient, Unavailable
 from lambdas.common import rows
-from lambdas.common.queue import body_of
-from lambdas.common.task import IndexClass, Message, Status, Task
+from lambdas.common.task import IndexClass, Status, Task
 from lambdas.common.wire import from_wire
 from tests.chaos import orders, verdict
+from tests.chaos.clients import KIND, Clients
 from tests.chaos.happened import Planned
 from tests.chaos.journal import TASK, Journal, number_of, task_id
-from tests.chaos.plan import CHANCES, Plan
+from tests.chaos.plan import CHANCES, LANDS_LATE, LATE_SECONDS, Plan
 from tests.chaos.verdict import Breach, Facts
 from tests.support.faulty import visibility
 from tests.support.stack import DeployedStack
@@ -56,6 +55,8 @@ TAKE_SECONDS = 0.25
 """Between two messages that the run takes from the queue itself."""
 BESIDE = 2
 """Jobs that go on beside the clients: the sweeps, and the taking of messages."""
+LATE_SLACK_SECONDS = 3
+"""For a request that lands late to be carried out, and to be seen."""
 LOOK_SECONDS = 1.0
 EFFECTS_EVERY = 10
 """Looks between two at all effects."""
@@ -87,21 +88,23 @@ class Run:
     looks: list[Look] = field(default_factory=list)
     calm_seconds: float = 0
     seconds: float = 0
-    _clients: threading.local = field(default_factory=threading.local)
-    _accepted: set[str] = field(default_factory=set)
-    _unknown: set[str] = field(default_factory=set)
-    _cancels: set[str] = field(default_factory=set)
     _replayed: set[str] = field(default_factory=set)
     _seen: dict[str, Task] = field(default_factory=dict)
     _live: list[Breach] = field(default_factory=list)
+    _late_until: float = 0
+    """When the last request that lands late has landed, by the monotonic clock."""
     _halt: threading.Event = field(default_factory=threading.Event)
+
+    @cached_property
+    def clients(self) -> Clients:
+        return Clients(self.stack, self.plan, self.journal, self._halt)
 
     def calm(self, count: int) -> None:
         """The same functions and the same work, and nothing goes wrong."""
         started = time.monotonic()
         ids = [task_id("calm", number) for number in range(count)]
         with ThreadPoolExecutor(self.concurrency) as pool:
-            list(pool.map(lambda one: self._client.submit("chaos", {}, task_id=one), ids))
+            list(pool.map(lambda one: self.clients.api.submit(KIND, {}, task_id=one), ids))
         eventually(lambda: list(self.stack.store.get_many(ids)), lambda tasks: all(map(verdict.at_rest, tasks)), 600)
         self.calm_seconds = time.monotonic() - started
 
@@ -111,7 +114,7 @@ class Run:
         pool = ThreadPoolExecutor(self.concurrency + BESIDE)
         sweeping, taking = pool.submit(self._sweep), pool.submit(self._take_messages)
         try:
-            submits = [pool.submit(self._submit, number) for number in range(self.count)]
+            submits = [pool.submit(self.clients.submit, number) for number in range(self.count)]
             self._watch(started, lambda: all(submit.done() for submit in submits))
             ended = [*submits, *(job for job in (sweeping, taking) if job.done())]
             # An error of the run itself is not to be hidden, and must not hide the account either.
@@ -134,15 +137,15 @@ class Run:
         submitted = {task_id("chaos", number) for number in range(self.count)}
         return Facts(
             ended=ended,
-            accepted=frozenset(self._accepted - moving),
-            unknown=frozenset(self._unknown),
+            accepted=frozenset(self.clients.accepted - moving),
+            unknown=frozenset(self.clients.unknown),
             tasks=chaos,
             letters=letters,
             effects={name: n for name, n in effects.items() if name.startswith("chaos-") and name not in moving},
-            cancels=frozenset(self._cancels),
+            cancels=frozenset(self.clients.cancels),
             lines=lines,
             messages_left=sum(self._depths()),
-            others=sorted(set(chaos) - submitted),
+            others=sorted(one for one in set(tasks) - submitted if not one.startswith("calm-")),
             live=self._live,
             planned=self._planned(),
         )
@@ -156,70 +159,6 @@ class Run:
         }
         planned = self.plan.planned(calls)
         return [Planned(task_id("chaos", task), operation, nth, fault) for task, operation, nth, fault in planned]
-
-    # What the clients do. --------------------------------------------------------------------------------------------
-
-    @property
-    def _client(self) -> TaskClient:
-        if not hasattr(self._clients, "client"):
-            outputs = self.stack.outputs
-            self._clients.client = TaskClient(outputs["api_url"], outputs["api_key"], tries=1)
-        client: TaskClient = self._clients.client
-        return client
-
-    def _submit(self, number: int) -> None:
-        if self._halt.is_set():
-            return
-        task = task_id("chaos", number)
-        self.journal.write("submit", task=task)
-        try:
-            self._try_to_submit(number, task)
-        except Unavailable as error:
-            self._unknown.add(task)
-            self.journal.write("unknown", task=task, error=str(error))
-            return
-        self.journal.write("accepted", task=task)
-        self._accepted.add(task)
-        self._meddle(number, task)
-
-    def _try_to_submit(self, number: int, task: str) -> None:
-        """Some clients repeat what got no clear answer, and then know; the others never do.
-
-        Raises:
-            Unavailable: whether the task was accepted is unknown.
-        """
-        try:
-            self._client.submit("chaos", {"number": number}, task_id=task)
-        except Unavailable:
-            if not self.plan.repeats(number):
-                raise
-            self._client.submit("chaos", {"number": number}, task_id=task)
-
-    def _meddle(self, number: int, task: str) -> None:
-        nth = self.journal.next("chaos.client", number)
-        fault = self.plan.fault(number, "client", nth)
-        if fault is None:
-            return
-        self._note(task, "client", nth, fault)
-        match fault:
-            case "duplicate":
-                self._send("queue_url", body_of(Message(task, 1)))
-            case "stray-in-dlq":
-                self._send("dlq_url", body_of(Message(task, 1)))
-            case "garbage":
-                self._send("queue_url", f"no message of {task}")
-            case "cancelled":
-                self._cancels.add(task)
-                self._steer(partial(self._client.cancel, task))
-
-    def _steer(self, call: Callable[[], object]) -> None:
-        try:
-            call()
-        except (Conflict, Unavailable):
-            return  # it had ended before, or nobody knows: both are looked at in the end
-
-    def _note(self, task: str, operation: str, nth: int, fault: str) -> None:
-        self.journal.write("fault", task=task, operation=operation, nth=nth, fault=fault, function="run")
 
     # What goes on beside. --------------------------------------------------------------------------------------------
 
@@ -248,17 +187,14 @@ class Run:
         fault = self.plan.fault(int(found[2]), "message", nth)
         if fault is None:
             return
-        self._note(found[0], "message", nth, fault)
+        self.clients.note(found[0], "message", nth, fault)
         if fault == "copied":
-            self._send("queue_url", message["Body"])
+            self.clients.send("queue_url", message["Body"])
         if fault == "lost":
             try:
                 sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
             except ClientError as error:  # somebody has received it again since: it is only one receive the poorer
                 self.journal.write("not lost", task=found[0], error=str(error))
-
-    def _send(self, queue: str, body: str) -> None:
-        self.stack.aws("sqs").send_message(QueueUrl=self.stack.outputs[queue], MessageBody=body)
 
     # What is seen meanwhile. -----------------------------------------------------------------------------------------
 
@@ -271,8 +207,11 @@ class Run:
             if len(self.looks) % EFFECTS_EVERY == 0:
                 self._live += verdict.of_effects(self._effects(), {breach.task_id for breach in self._live})
             counts = Counter(str(task.status) for task in self._seen.values())
-            faults += self.journal.count_new("fault")
-            look = Look(time.monotonic() - started, len(self._accepted), counts, faults, len(self._live))
+            for line in self.journal.new():
+                faults += line["event"] == "fault"
+                if line.get("fault") == LANDS_LATE:
+                    self._late_until = time.monotonic() + LATE_SECONDS[1] + LATE_SLACK_SECONDS
+            look = Look(time.monotonic() - started, len(self.clients.accepted), counts, faults, len(self._live))
             self.looks.append(look)
             self.tell(look)
             if counts != last:
@@ -283,7 +222,7 @@ class Run:
                 return
 
     def _look(self) -> None:
-        known = [*self._accepted, *self._unknown]
+        known = self.clients.known()
         open_ones = [one for one in known if one not in self._seen or not self._done(self._seen[one])]
         for task in self.stack.store.get_many(open_ones):
             before = self._seen.get(task.task_id)
@@ -292,7 +231,7 @@ class Run:
             self._seen[task.task_id] = task
         for task in [task for task in self._seen.values() if self._to_replay(task)]:
             self._replayed.add(task.task_id)
-            self._steer(partial(self._client.redrive, task.task_id, 1))
+            self.clients.steer(partial(self.clients.api.redrive, task.task_id, 1))
 
     def _done(self, task: Task) -> bool:
         return verdict.at_rest(task) and not self._to_replay(task)
@@ -303,13 +242,15 @@ class Run:
         return recorded and fresh and self.plan.replays(number_of(task.task_id))
 
     def _is_over(self) -> bool:
-        """Every accepted task rests, and no message is left."""
-        if not set(self._accepted) <= set(self._seen) or not all(map(self._done, self._seen.values())):
+        """Every accepted task rests, no message is left, and no request is on its way any more."""
+        if time.monotonic() < self._late_until:
+            return False
+        if not set(self.clients.accepted) <= set(self._seen) or not all(map(self._done, self._seen.values())):
             return False
         if sum(self._depths()):
             return False
         # A replay whose answer was lost may have begun a life that nobody has looked at since.
-        looked = {task.task_id: task for task in self.stack.store.get_many([*self._accepted, *self._unknown])}
+        looked = {task.task_id: task for task in self.stack.store.get_many(self.clients.known())}
         for one, task in looked.items():
             if one in self._seen:
                 self._live += verdict.of_change(self._seen[one], task, one in self._replayed)

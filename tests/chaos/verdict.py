@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from lambdas.common.decisions import UNDELIVERABLE, Consumption, resend_due_at
 from lambdas.common.task import TERMINAL, IndexClass, Status, Task, numbered
 from tests.chaos import happened
 from tests.chaos.happened import Planned
+from tests.chaos.journal import number_of, payload_of
 
 Line = Mapping[str, Any]
 NO_LINE = Consumption(paused=False, waiting=False, reached=0)
@@ -22,7 +24,7 @@ class Breach(NamedTuple):
     """A guarantee that was not kept."""
 
     kind: str
-    """lost, stuck, double, wrong-terminal, dead-letter, history, phantom or queue; run: the run itself went wrong."""
+    """lost, stuck, double, wrong-terminal, dead-letter, history, phantom, queue or answer; run: the run itself."""
     task_id: str
     text: str
 
@@ -68,6 +70,7 @@ def breaches(facts: Facts) -> list[Breach]:
         found += _of_attempts(task, starts.get(task_id, ()))
         found += _of_history(task)
     found += _of_starts_without_row(facts, starts)
+    found += _of_answers(facts)
     found += [
         Breach("double", task_id, "has an effect and no row") for task_id in set(facts.effects) - set(facts.tasks)
     ]
@@ -113,6 +116,8 @@ def _of_end(task: Task, cancelled: bool, ended: bool) -> Iterator[Breach]:
     if ended and not at_rest(task):
         state = f"{task.status} in class {task.index_class}, attempts {task.attempts} of {task.max_attempts}"
         yield Breach("stuck", task.task_id, f"did not come to an end: {state}")
+    if json.loads(task.payload or "null") != payload_of(number_of(task.task_id)):
+        yield Breach("answer", task.task_id, f"has the payload {task.payload}, which is not the one accepted")
     if task.status is Status.CANCELLED and not cancelled:
         yield Breach("wrong-terminal", task.task_id, "is CANCELLED, and nobody cancelled it")
     if task.status is Status.FAILED_FINAL and not _may_die(task):
@@ -168,6 +173,27 @@ def _of_starts_without_row(facts: Facts, starts: Iterable[str]) -> Iterator[Brea
     """Of an interrupted run the tasks that still moved are not among the facts."""
     gone = set(starts) - set(facts.tasks) - facts.accepted if facts.ended else set()
     yield from (Breach("lost", task_id, "its work was begun, and it is in no row") for task_id in sorted(gone))
+
+
+UNKNOWN = 0
+"""Stands for the status of an answer that nobody got, or that says that nobody knows: any request may have it."""
+WANTED: Mapping[str, frozenset[int]] = {
+    "submit": frozenset({200, 202, UNKNOWN}),
+    "other body": frozenset({409, UNKNOWN}),
+    "bad request": frozenset({400, UNKNOWN}),
+}
+"""What was asked -> the statuses that it may be answered with."""
+
+
+def _of_answers(facts: Facts) -> Iterator[Breach]:
+    """I10, I11: a bad request is refused, another body is a conflict, and one id is new only once."""
+    answers = [line for line in facts.lines if line["event"] == "answer"]
+    for line in answers:
+        if line["status"] not in WANTED[line["to"]]:
+            yield Breach("answer", line["task"], f"{line['to']} was answered with {line['status']}")
+    for task_id, times in Counter(line["task"] for line in answers if line["status"] == 202).items():
+        if times > 1:
+            yield Breach("answer", task_id, f"was a new task {times} times")
 
 
 def of_effects(effects: Mapping[str, int], told: Iterable[str] = ()) -> Iterator[Breach]:

@@ -6,11 +6,13 @@ stack gets it into its package (tests/support/faulty.py); a package that `bootst
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
 import signal
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -151,6 +153,21 @@ def fire(fault: Fault, request: AWSPreparedRequest, note: Callable[[int | None],
         request.url = _silent_url()  # the client itself sends it there, and waits as long as it is set to
         return None
     raise ConnectionClosedError(endpoint_url=request.url)
+
+
+def land_late(request: AWSPreparedRequest, seconds: float, landed: Callable[[int], None]) -> None:
+    """The client meets silence until its own time-out; the very request is sent all the same, `seconds` from now.
+
+    `landed` hears of the status with which the service answered it. A process that ends before sends nothing.
+    """
+    real = copy.copy(request)
+
+    def send() -> None:
+        time.sleep(seconds)  # the delay is the fault itself
+        landed(URLLib3Session().send(real).status_code)
+
+    threading.Thread(target=send, daemon=True).start()
+    request.url = _silent_url()
 
 
 class _Body(io.BytesIO):

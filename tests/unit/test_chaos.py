@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bootstrap.errors import BootstrapError
-from lambdas.common import transitions
+from lambdas.common import aws, transitions
 from lambdas.common.task import Claim, IndexClass, Message, Status, Task, TimelineEntry
 from tests.chaos import happened, page, report, verdict
 from tests.chaos.__main__ import wish
@@ -22,7 +22,7 @@ from tests.chaos.handler import operation
 from tests.chaos.happened import Planned
 from tests.chaos.history import told
 from tests.chaos.journal import Journal, task_id
-from tests.chaos.plan import CHANCES, LATER_MESSAGE, SKEWS_MS, Plan
+from tests.chaos.plan import CHANCES, LATE_SECONDS, LATER_MESSAGE, SKEWS_MS, Plan
 from tests.chaos.run import Look, Run
 from tests.chaos.verdict import Breach, Facts
 from tests.support.dynamodb import FakeDynamoDB, task_store
@@ -60,6 +60,13 @@ def test_a_task_may_lose_its_first_message_and_keeps_the_later_ones() -> None:
     assert set(met) == {(False, "lost"), *((later, fault) for later in (False, True) for fault in LATER_MESSAGE)}
 
 
+def test_a_request_that_lands_late_does_so_after_its_client_has_given_up() -> None:
+    late = [Plan(1).late_seconds(task, "put", 1) for task in range(500)]
+    assert late == [Plan(1).late_seconds(task, "put", 1) for task in range(500)]
+    assert LATE_SECONDS[0] <= min(late) < max(late) <= LATE_SECONDS[1]
+    assert LATE_SECONDS[0] > vars(aws.CONFIG)["read_timeout"]
+
+
 def test_without_intensity_nothing_goes_wrong() -> None:
     calm = Plan(1, intensity=0)
     assert faults_of(calm) == []
@@ -85,7 +92,7 @@ def test_several_processes_write_whole_lines_and_count_every_call(tmp_path: Path
     journal = Journal(tmp_path)
     assert sorted(line["nth"] for line in journal.read()) == list(range(1, 1501))
     assert journal.counts("claims") == [0, 0, 0, 1500]
-    assert (journal.count_new("start"), journal.count_new("start")) == (1500, 0)
+    assert (len(journal.new()), journal.new()) == (1500, [])
 
 
 def test_a_line_half_written_is_counted_once_whole(tmp_path: Path) -> None:
@@ -94,9 +101,9 @@ def test_a_line_half_written_is_counted_once_whole(tmp_path: Path) -> None:
     half, rest = b'\n{"at": 1, "event": "fault", ', b'"nth": 2}\n'
     with (tmp_path / "journal.jsonl").open("ab", buffering=0) as lines:
         lines.write(half)
-        assert journal.count_new("fault") == 1
+        assert [line["nth"] for line in journal.new()] == [1]
         lines.write(rest)
-        assert journal.count_new("fault") == 1
+        assert [line["nth"] for line in journal.new()] == [2]
     assert [line["nth"] for line in journal.read()] == [1, 2]
 
 
@@ -106,7 +113,7 @@ def test_a_writer_killed_within_a_line_spoils_no_other(tmp_path: Path) -> None:
     with (tmp_path / "journal.jsonl").open("ab", buffering=0) as lines:
         lines.write(b'\n{"at": ')
     journal.write("fault", nth=2)
-    assert journal.count_new("fault") == 2
+    assert [line["nth"] for line in journal.new()] == [1, 2]
     assert [line["nth"] for line in journal.read()] == [1, 2]
 
 
@@ -164,6 +171,7 @@ COMPLETED = a_task(
     status=Status.COMPLETED,
     index_class=IndexClass.COMPLETED,
     attempts=1,
+    payload='{"number": 7}',
     timeline=history("SUBMITTED", "PROCESSING", "COMPLETED"),
 )
 DEAD = replace(
@@ -175,8 +183,13 @@ DEAD = replace(
     error="Failed: attempt 3",
     timeline=history("SUBMITTED", *("PROCESSING", "FAILED_PENDING") * 2, "PROCESSING", "FAILED_FINAL"),
 )
+OPEN = processing(task_id=ID, payload=COMPLETED.payload, timeline=history("SUBMITTED", "PROCESSING"))
 DEAD_AT_ONCE = replace(DEAD, attempts=1, timeline=history("SUBMITTED", "PROCESSING", "FAILED_FINAL"))
 START = {"event": "start", "task": ID, "generation": 1, "attempt": 1, "at": NOW, "pid": 7}
+
+
+def answer(to: str, status: int) -> dict[str, Any]:
+    return {"event": "answer", "task": ID, "to": to, "status": status, "at": NOW, "pid": 7}
 
 
 FAULTS = [Planned(ID, "claim", nth, "reset") for nth in range(1, 6)]
@@ -203,6 +216,9 @@ def facts(task: Task | None = COMPLETED, **changes: Any) -> Facts:
 RIGHT = {
     "completed": facts(),
     "dead and recorded": facts(DEAD),
+    "answered as it should be, or not at all": facts(
+        lines=[START, answer("submit", 202), *map(answer, (*verdict.WANTED, *verdict.WANTED), (200, 409, 400, 0, 0, 0))]
+    ),
     "dead for good on the first attempt": facts(replace(DEAD_AT_ONCE, error="PermanentError: no")),
     "cancelled": facts(
         replace(
@@ -243,7 +259,7 @@ WRONG: Mapping[str, tuple[str, Facts]] = {
     "an effect without a row": ("double", facts(None, accepted=frozenset(), effects={ID: 1})),
     "one attempt begun twice": ("double", facts(lines=[START, START])),
     "an attempt too many": ("double", facts(lines=[{**START, "attempt": COMPLETED.max_attempts + 1}])),
-    "open": ("stuck", facts(processing(task_id=ID, timeline=history("SUBMITTED", "PROCESSING")))),
+    "open": ("stuck", facts(OPEN)),
     "dead and not recorded": ("stuck", facts(replace(DEAD, index_class=IndexClass.DEAD))),
     "cancelled by nobody": ("wrong-terminal", replace(RIGHT["cancelled"], cancels=frozenset())),
     "dead before its last attempt": ("wrong-terminal", facts(DEAD_AT_ONCE)),
@@ -270,6 +286,11 @@ WRONG: Mapping[str, tuple[str, Facts]] = {
         "run",
         facts(planned=[*FAULTS, *OTHERS], lines=[START, *map(line_of, OTHERS)]),
     ),
+    "another body taken": ("answer", facts(lines=[START, answer("other body", 200)])),
+    "another body kept": ("answer", facts(replace(COMPLETED, payload='{"number": -8}'))),
+    "a bad request taken": ("answer", facts(lines=[START, answer("bad request", 202)])),
+    "a good one refused": ("answer", facts(lines=[START, answer("submit", 409)])),
+    "one id that is new twice": ("answer", facts(lines=[START, answer("submit", 202), answer("submit", 202)])),
     "submitted by nobody": ("phantom", facts(others=["chaos-999999"])),
     "a message left": ("queue", facts(messages_left=1)),
 }

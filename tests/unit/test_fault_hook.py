@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Sequence
+from queue import Queue
 from typing import Any
 
 import boto3
@@ -15,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedErro
 
 from bootstrap import package
 from bootstrap.paths import ROOT
-from tests.support.fault_hook import EVERY_TRY, Fault, Firing, MemoryLedger, Rule, install
+from tests.support.fault_hook import EVERY_TRY, Fault, Firing, MemoryLedger, Rule, install, land_late
 from tests.support.server import Request, Server, serving
 
 ITEM: dict[str, Any] = {"TableName": "tasks", "Item": {"PK": {"S": "T#task-1"}}}
@@ -198,3 +199,12 @@ def test_a_receipt_that_is_no_longer_good_is_refused_as_sqs_refuses_it_and_not_t
     with pytest.raises(sqs.exceptions.MessageNotInflight):
         sqs.change_message_visibility(QueueUrl=f"{service.url}/queue", ReceiptHandle="stale", VisibilityTimeout=1)
     assert (ledger.fired, service.requests) == ([Firing(1)], [])
+
+
+def test_a_request_that_lands_late_is_sent_after_its_client_has_given_it_up(service: Server) -> None:
+    client, landed = client_of(service), Queue[int]()
+    client.meta.events.register("before-send", lambda request, **_: land_late(request, 0.8, landed.put))
+    with pytest.raises(ReadTimeoutError):
+        client.put_item(**ITEM)
+    assert [landed.get(timeout=10) for _ in EVERY_TRY] == [200] * 3
+    assert [request.body for request in service.requests] == [ITEM] * 3
