@@ -16,7 +16,7 @@ REQUEST: Mapping[str, float] = {
     "reset": 3,
     "lost-ack": 4,
     "hang": 0.6,
-    LANDS_LATE: 1,
+    LANDS_LATE: 2,
     "crash-before": 0.5,
     "crash-after": 0.5,
 }
