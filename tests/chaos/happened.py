@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 Line = Mapping[str, Any]
 
-ENDS_ITS_PROCESS = frozenset(
-    {"crash-before", "crash-after", "killed", "killed-after-outside-effect", "frozen", "overdue", "hang"}
-)
-"""At once; or, the last three, since the time-out of the function comes over it."""
-DYING_MS = 15_000
-"""So long after such a fault a process may still go on: the longest time-out of a function of the profile, and some."""
+MOMENT_MS = 2_000
+"""A request that a fault is due at is answered within so long, or its client gives it up."""
+ENDS_ITS_PROCESS: Mapping[str, int] = {
+    **dict.fromkeys(("crash-before", "crash-after", "killed", "killed-after-outside-effect", "frozen"), MOMENT_MS),
+    **dict.fromkeys(("overdue", "hang"), 15_000),
+}
+"""Fault -> so long (ms) its process may still go on: none, or as long as the function's time-out takes to end it."""
 ENOUGH = 5
 """A fault that was planned so often happens at least once, or the hook is broken."""
 
@@ -39,18 +40,20 @@ def explained(unfired: Iterable[Planned], lines: Sequence[Line]) -> set[Planned]
     process that wrote on, stays unexplained.
     """
     due = {_planned_of(line): line for line in lines if line["event"] == "due"}
-    fatal: dict[int, list[int]] = defaultdict(list)
+    fatal: dict[int, list[Line]] = defaultdict(list)
     last: dict[int, int] = {}
     for line in lines:
         last[line["pid"]] = line["at"]
         if line["event"] == "fault" and line["fault"] in ENDS_ITS_PROCESS:
-            fatal[line["pid"]].append(line["at"])
+            fatal[line["pid"]].append(line)
     return {one for one in unfired if one in due and _died(due[one], fatal, last)}
 
 
-def _died(due: Line, fatal: Mapping[int, Sequence[int]], last: Mapping[int, int]) -> bool:
+def _died(due: Line, fatal: Mapping[int, Sequence[Line]], last: Mapping[int, int]) -> bool:
+    """Its process wrote next to nothing any more, and met what ends it around that time."""
     pid, at = due["pid"], due["at"]
-    return last[pid] - at <= DYING_MS and any(abs(moment - at) <= DYING_MS for moment in fatal.get(pid, ()))
+    ends = (line["at"] - MOMENT_MS <= at <= line["at"] + ENDS_ITS_PROCESS[line["fault"]] for line in fatal.get(pid, ()))
+    return last[pid] - at <= MOMENT_MS and any(ends)
 
 
 def silent(planned: Sequence[Planned], lines: Iterable[Line]) -> Iterator[str]:

@@ -345,8 +345,10 @@ WHY: Mapping[str, tuple[bool, list[dict[str, Any]]]] = {
     "the same, a moment later": (True, [DUE, {**ENDED_BY, "at": NOW + 20}]),
     "another process was ended": (False, [{**ENDED_BY, "pid": 8}, DUE]),
     "another fault came over its process and did not end it": (False, [{**ENDED_BY, "fault": "reset"}, DUE]),
-    "its process went on long after": (False, [ENDED_BY, DUE, {**START, "at": NOW + 60_000}]),
-    "its process met that fault long before": (False, [{**ENDED_BY, "at": NOW - 60_000}, DUE]),
+    "the time-out of the function ended its process": (True, [{**ENDED_BY, "fault": "hang", "at": NOW - 9_000}, DUE]),
+    "its process was to end long before": (False, [{**ENDED_BY, "at": NOW - 9_000}, DUE]),
+    "its process went on": (False, [ENDED_BY, DUE, {**START, "at": NOW + 5_000}]),
+    "its process was ended later": (False, [DUE, {**ENDED_BY, "at": NOW + 5_000}]),
     "nobody was about to meet it": (False, [ENDED_BY]),
 }
 
