@@ -32,7 +32,7 @@ from lambdas.process_task.batch import respond, work_through
 from lambdas.process_task.kinds.accounts import transfer
 from lambdas.steer_tasks.steer import Steering
 from lambdas.submit_task.batch import submit_all
-from lambdas.submit_task.request import parse
+from lambdas.submit_task.request import Posted, parse
 from lambdas.submit_task.submit import Accepted, Queue, submit
 from lambdas.sweep_tasks.sweep import Healed, Sweeper
 from scripts.cost.capacity import Item
@@ -224,8 +224,8 @@ class OurDesign:
 
     def submit_together(self, payloads: Sequence[JsonObject]) -> list[str]:
         """The ids of new tasks, submitted by one request."""
-        texts = [json.dumps({"kind": self.kind, "payload": payload}) for payload in payloads]
-        results = submit_all(texts, self._accept, self.queue, lambda: INVOCATION_MS, UNKNOWN, _unsent)
+        tasks = [Posted(json.dumps({"kind": self.kind, "payload": payload}), None) for payload in payloads]
+        results = submit_all(tasks, self._accept, self.queue, lambda: INVOCATION_MS, UNKNOWN, _unsent)
         assert {result["status"] for result in results} == {202}, results
         return [result["taskId"] for result in results]
 
