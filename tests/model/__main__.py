@@ -15,9 +15,21 @@ from dataclasses import fields, replace
 from tests.model.bugs import BUGS, SWEEPER_OFF
 from tests.model.explore import Explored, Stopped, explored
 from tests.model.mutants import SMALL, term_mutants
-from tests.model.rules import Bounds
+from tests.model.rules import CRASH, HANG, Bounds
 from tests.mutation.page import RECORD, recorded
 
+EVERYBODY = Bounds(
+    faults=2,
+    messages=2,
+    attempts=1,
+    cancels=1,
+    replays=1,
+    resubmits=1,
+    parking=False,
+    permanent=False,
+    kinds=frozenset({CRASH, HANG}),
+)
+"""With all kinds of fault this has more states than memory and patience hold."""
 RUNS = (
     ("no fault, everybody at every step", Bounds(faults=0, messages=2, cancels=1, replays=1, resubmits=1, attempts=3)),
     ("one fault, sweeper off", replace(SWEEPER_OFF, faults=1, attempts=3, cancels=1, replays=1)),
@@ -25,6 +37,7 @@ RUNS = (
     ("two faults", Bounds(faults=2, cancels=1, replays=1)),
     ("two faults, three attempts, two messages", Bounds(faults=2, attempts=3, messages=2)),
     ("two faults, two monitors, hand-backs nearly used up", Bounds(faults=2, monitors=2, messages=2, handed_back=2)),
+    ("two crashes or hangs, everybody at every step", EVERYBODY),
 )
 
 
