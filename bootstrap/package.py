@@ -29,6 +29,8 @@ from bootstrap.paths import ROOT, cache_dir
 
 OPENAPI, OPENAPI_JSON = "docs/openapi.yaml", "lambdas/query_tasks/openapi.json"
 """The API's description but for the kinds of task, and where the function that serves it finds the whole of it."""
+KINDS_JSON = "lambdas/query_tasks/kinds.json"
+"""The names of the kinds, for the function that tells them: it has not their code."""
 LOCK = ROOT / "requirements-lambda.lock"
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 """The earliest date a zip can hold. A real one would make each build differ."""
@@ -160,9 +162,10 @@ def _read(files: Mapping[str, Path]) -> dict[str, bytes]:
 
 
 def described(found: Sequence[Kind]) -> dict[str, bytes]:
-    """What a package holds that no file does: the API's description with these kinds in it, as JSON."""
+    """What a package holds that no file does, as JSON: the API's description with these kinds in it, and their names."""
     document = description.with_kinds(template.load_plain(ROOT / OPENAPI), found)
-    return {OPENAPI_JSON: json.dumps(document, separators=(",", ":")).encode()}
+    made = {OPENAPI_JSON: document, KINDS_JSON: [kind.name for kind in found]}
+    return {name: json.dumps(content, separators=(",", ":")).encode() for name, content in made.items()}
 
 
 def _beside(sources: Mapping[str, bytes], made: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -188,7 +191,7 @@ def _append(packed: Path, path: Path, own: Mapping[str, bytes]) -> None:
     write_zip(path, own, mode="a")
 
 
-def _written(path: Path, write: Callable[[Path], None]) -> None:
+def _written(path: Path, write: Callable[[Path], object]) -> None:
     """There as a whole, or not at all."""
     unfinished = path.with_suffix(".unfinished")
     write(unfinished)

@@ -18,7 +18,7 @@ from lambdas.common.minute_table import MinuteTable
 from lambdas.common.queue import TaskQueue
 from lambdas.common.settings import Environment
 from lambdas.common.store import TaskStore
-from lambdas.query_tasks import dead_letters, openapi, tasks
+from lambdas.query_tasks import dead_letters, kinds, openapi, tasks
 from lambdas.query_tasks.listing import to_cursor
 from lambdas.query_tasks.page import page
 from lambdas.query_tasks.stats import Cached, Sources, stats
@@ -54,7 +54,8 @@ def parts() -> Parts:
     table = env.text("TABLE_NAME")
     catalog, minutes = Catalog(client, table), MinuteTable(client, table)
     queue, dlq = TaskQueue(sqs, env.text("QUEUE_URL")), TaskQueue(sqs, env.text("DLQ_URL"))
-    return Parts(TaskStore(client, table), catalog, Cached(partial(stats, Sources(catalog, minutes, queue, dlq))))
+    sources = Sources(catalog, minutes, queue, dlq, kinds.names())
+    return Parts(TaskStore(client, table), catalog, Cached(partial(stats, sources)))
 
 
 @cache

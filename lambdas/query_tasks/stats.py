@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -33,8 +33,9 @@ COUNTED: Mapping[str, tuple[str, ...]] = {
 }
 """What is told, and of what it is made up. Open tasks are not told by status: the index knows classes alone, since
 under a status each move of a task would be a write on one of a few keys."""
-EXACT = ("oldestOpenAt",)
-"""As the index knows it, which is a moment behind. Tasks that are parked until they are due do not count as waiting."""
+EXACT = ("oldestOpenAt", "kinds")
+"""The oldest as the index knows it, which is a moment behind. Tasks that are parked until they are due do not count as
+waiting."""
 APPROXIMATE = ("counts", "queue", "deadLetterQueue", "perMinute")
 """Counts pass by the index and hold expired tasks that DynamoDB has not deleted yet; SQS's numbers are approximate; a
 minute may miss an invocation, and its percentiles are read off a histogram."""
@@ -70,6 +71,7 @@ class Sources:
     minutes: Minutes
     queue: Queue
     dead_letter_queue: Queue
+    kinds: Sequence[str] = ()
 
 
 def stats(sources: Sources, now: int) -> dict[str, Any]:
@@ -87,6 +89,7 @@ def stats(sources: Sources, now: int) -> dict[str, Any]:
         "deadLetterQueue": {"waiting": dlq.waiting, "inFlight": dlq.in_flight},
         "oldestOpenAt": oldest.result(),
         "perMinute": [_minute_view(minute) for minute in minutes.result() if not minute.empty],
+        "kinds": list(sources.kinds),
         "exact": list(EXACT),
         "approximate": list(APPROXIMATE),
         "at": iso(now),

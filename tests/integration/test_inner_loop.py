@@ -128,7 +128,7 @@ def test_a_new_kind_runs_as_soon_as_it_is_written_and_its_test_passes(own: Loop)
 
     said = own.saved(made)
     assert "lambdas/process_task/kinds/shrink_image.py" in said
-    assert re.search(r"SubmitTask, ProcessTask  [\d.]+ s after the save", said)
+    assert re.search(r"SubmitTask, QueryTasks, ProcessTask  [\d.]+ s after the save", said)
     program, *submit = shlex.split(printed[-1])
     assert program == ".venv/bin/tasks"
     where = {"TASKS_URL": own.stack.outputs["api_url"], "TASKS_API_KEY": own.stack.outputs["api_key"]}

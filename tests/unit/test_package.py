@@ -15,6 +15,7 @@ import pytest
 
 from bootstrap import package
 from bootstrap.paths import ROOT
+from lambdas.query_tasks import kinds
 
 CONTENT = {"b.py": b"b = 1\n", "a/__init__.py": b"", "a/x.py": b"x = 1\n" * 1000}
 BUILD = (
@@ -93,6 +94,17 @@ def change(checkout: Path, what: str) -> None:
     else:
         with (checkout / what).open("a") as file:
             file.write("x-changed: true\n" if what.endswith(".yaml") else "# changed\n")
+
+
+def test_the_query_function_is_given_the_kinds_that_there_are(tmp_path: Path) -> None:
+    checkout, file = a_checkout(tmp_path), "lambdas/query_tasks/kinds.json"
+    before = json.loads(_file(build(checkout), "QueryTasks", file))
+    assert "simulated" in before
+    module = checkout / "lambdas" / "process_task" / "kinds" / "simulated.py"
+    module.write_text(module.read_text().replace('"simulated"', '"renamed"'))
+    after = json.loads(_file(build(checkout), "QueryTasks", file))
+    assert after == sorted({*before, "renamed"} - {"simulated"})
+    assert ROOT / file == kinds.FILE
 
 
 def test_there_is_a_package_for_every_function_of_the_template(built: Built) -> None:
@@ -188,6 +200,11 @@ def test_the_order_in_which_files_are_found_does_not_matter(tmp_path: Path) -> N
 )
 def test_other_content_has_another_hash(other: dict[str, bytes]) -> None:
     assert package.content_hash(other) != package.content_hash(CONTENT)
+
+
+def _file(built: Built, function: str, name: str) -> bytes:
+    with zipfile.ZipFile(built[function][1]) as archive:
+        return archive.read(name)
 
 
 def _names(built: Built, function: str) -> set[str]:

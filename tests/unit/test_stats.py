@@ -56,7 +56,7 @@ class World:
         client = cast(Any, self.table)
         self.minutes = MinuteTable(client, TABLE)
         catalog = Catalog(client, TABLE)
-        cached = Cached(partial(stats, Sources(catalog, self.minutes, self.queue, self.dlq)))
+        cached = Cached(partial(stats, Sources(catalog, self.minutes, self.queue, self.dlq, ("deposit", "simulated"))))
         patch.setattr(handler, "parts", lambda: Parts(self.store, catalog, cached))
         patch.setattr(handler, "cors", lambda: Cors(()))
         patch.setattr(aws, "now_ms", self.clock)
@@ -88,7 +88,8 @@ def test_with_nothing_there_everything_is_nought(world: World) -> None:
         "deadLetterQueue": {"waiting": 0, "inFlight": 0},
         "oldestOpenAt": None,
         "perMinute": [],
-        "exact": ["oldestOpenAt"],
+        "kinds": ["deposit", "simulated"],
+        "exact": ["oldestOpenAt", "kinds"],
         "approximate": ["counts", "queue", "deadLetterQueue", "perMinute"],
         "at": iso(NOW),
     }
