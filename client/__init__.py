@@ -1,7 +1,7 @@
 """Submit tasks and wait for them, cancel them, replay dead ones, from Python."""
 
 from client.errors import ApiError, Conflict, Forbidden, NoApi, NotFound, Rejected, Unavailable, WaitTimeout
-from client.records import Count, DeadLetter, Result, Stats, Steered, Submission, Summary, Task
+from client.records import Count, DeadLetter, Result, Stats, Steered, Stray, Submission, Summary, Task
 from client.redrive import Outcome, Step, Tally, Wanted, redrive_many
 from client.tasks import Submitted, TaskClient
 
@@ -19,6 +19,7 @@ __all__ = [
     "Stats",
     "Steered",
     "Step",
+    "Stray",
     "Submission",
     "Submitted",
     "Summary",

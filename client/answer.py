@@ -24,4 +24,4 @@ class Answer:
 
     def again(self, words: str) -> str:
         """The command to type next, for the same API; the key is not shown."""
-        return f"tasks {words}" + "".join(f" {shlex.quote(word)}" for word in self.target.given)
+        return f"{self.host.typed} {words}" + "".join(f" {shlex.quote(word)}" for word in self.target.given)

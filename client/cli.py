@@ -37,10 +37,11 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None, host: Host | None = None) -> int:
     """`host` is what the machine offers: a running stack, a browser."""
-    args = parser().parse_args(arguments)
+    host = host or Host()
+    args = parser(host.typed).parse_args(arguments)
     screen = Screen(args.json)
     try:
-        code = _run(args, screen, host or Host())
+        code = _run(args, screen, host)
         sys.stdout.flush()
     except KeyboardInterrupt:
         screen.fail("Interrupted.")
@@ -56,7 +57,7 @@ def _run(args: argparse.Namespace, screen: Screen, host: Host) -> int:
     try:
         return _answered(Answer(args, screen, target(args.url, args.key, os.environ, host, args.target), host))
     except Usage as error:
-        screen.fail(error.message, error.hint)
+        screen.fail(error.message, error.hint.replace(words.TASKS, host.typed))
         return 2
 
 
@@ -72,9 +73,9 @@ def _answered(answer: Answer) -> int:
         return 130
 
 
-def parser() -> Parser:
+def parser(typed: str = "tasks") -> Parser:
     about = argparse.RawDescriptionHelpFormatter
-    top = Parser("tasks", description=__doc__, formatter_class=about, parents=[_common()])
+    top = Parser(typed, description=__doc__, formatter_class=about, parents=[_common()])
     top.set_defaults(url=None, key=None, target=None, json=False)
     under = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -88,15 +89,16 @@ def parser() -> Parser:
     wait = command("wait", commands.wait, "wait until a task has ended, and show its timeline as it moves")
     _list(command("list", commands.list_tasks, "list tasks as they stand, newest first"))
     cancel = command("cancel", commands.cancel, "end tasks that have not ended")
-    redrive = command("redrive", commands.redrive, "replay dead tasks: show them, or with --yes do it")
+    redrive = command("redrive", commands.redrive, "replay dead tasks, by id or filter: show them, or with --yes do it")
     _dead_letters(command("dead-letters", commands.dead_letters, "list the tasks that are dead, and why"))
     command("stats", commands.stats, "counts, queues, and the last minutes")
     opened = command("open", commands.open_dashboard, "open the dashboard in a browser, with the key")
     opened.add_argument("id", nargs="?", type=words.task_id, help="at this task's page")
     for alone in (get, wait):
         alone.add_argument("id", type=words.task_id)
-    for many in (cancel, redrive):
-        many.add_argument("ids", nargs="+", type=words.task_id, metavar="id")
+    for many, nargs in ((cancel, "+"), (redrive, "*")):
+        many.add_argument("ids", nargs=nargs, type=words.task_id, metavar="id")
+    _which_dead(redrive)
     wait.add_argument("--timeout", type=words.seconds, metavar="TIME", help=f"{TIMEOUT}; exit code 5 then")
     redrive.add_argument("--yes", action="store_true", help="do it; without it nothing is changed")
     return top
@@ -133,11 +135,16 @@ def _list(one: argparse.ArgumentParser) -> None:
 
 
 def _dead_letters(one: argparse.ArgumentParser) -> None:
+    _which_dead(one)
+    one.add_argument("--strays", action="store_true", help="messages of the dead-letter queue that belong to no task")
+    _limit(one)
+
+
+def _which_dead(one: argparse.ArgumentParser) -> None:
     one.add_argument("--kind", help="only of this kind")
     one.add_argument("--error", help="only with this in the error")
     one.add_argument("--since", type=words.moment, metavar="WHEN", help="dead since: 15m, 2h, 3d ago, or an instant")
     one.add_argument("--until", type=words.moment, metavar="WHEN", help="dead until, in the same form")
-    _limit(one)
 
 
 def _limit(one: argparse.ArgumentParser) -> None:

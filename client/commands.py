@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 import uuid
 from collections.abc import Sequence
 from itertools import islice
@@ -13,8 +14,10 @@ from client.answer import Answer
 from client.errors import Conflict, NotFound
 from client.following import followed
 from client.records import DeadLetter, Result
+from client.redrive import Wanted
+from client.replaying import matching
 from client.trouble import code_of
-from client.words import Usage, payload
+from client.words import TASKS, Usage, payload
 
 DEAD = "FAILED_FINAL"
 MINUTES_SHOWN = 10
@@ -88,6 +91,8 @@ def list_tasks(answer: Answer) -> int:
 
 def dead_letters(answer: Answer) -> int:
     args, screen = answer.args, answer.screen
+    if args.strays:
+        return _strays(answer)
     found = answer.target.client.dead_letters(args.kind, args.error, args.since, args.until)
     letters = list(islice(found, args.limit))
     screen.document({"deadLetters": letters})
@@ -96,6 +101,23 @@ def dead_letters(answer: Answer) -> int:
         return 0
     names = ("task", "kind", "generation", "attempts", "dead (UTC)", "error")
     screen.table(names, map(_letter, letters))
+    _more(answer, args.limit is not None and next(found, None) is not None)
+    return 0
+
+
+def _strays(answer: Answer) -> int:
+    args, screen = answer.args, answer.screen
+    if args.kind is not None or args.error is not None:
+        raise Usage("A stray has no kind and no error.", "the same without --kind and --error")
+    found = answer.target.client.strays(args.since, args.until)
+    strays = list(islice(found, args.limit))
+    screen.document({"strays": strays})
+    if not strays:
+        screen.note("There is no stray.")
+        return 0
+    names = ("message", "receives", "recorded (UTC)", "reason", "body")
+    rows = [(one.message_id, one.receives, shown.moment(one.recorded_at), one.reason, one.body) for one in strays]
+    screen.table(names, rows)
     _more(answer, args.limit is not None and next(found, None) is not None)
     return 0
 
@@ -124,7 +146,16 @@ def _cancelled(answer: Answer, task_id: str) -> Result:
 
 
 def redrive(answer: Answer) -> int:
-    ids = list(dict.fromkeys(answer.args.ids))
+    args = answer.args
+    filtered = any(value is not None for value in (args.kind, args.error, args.since, args.until))
+    if filtered == bool(args.ids):
+        raise Usage(
+            "Ids, or filters: one of them says which." if filtered else "Which? Neither ids nor a filter are given.",
+            f"{TASKS} redrive ID…, or {TASKS} redrive --error TEXT (--kind, --since, --until)",
+        )
+    if filtered:
+        return matching(answer, Wanted(args.kind, args.error, args.since, args.until).fixed(time.time()))
+    ids = list(dict.fromkeys(args.ids))
     if answer.args.yes:
         return _told(answer, answer.target.client.redrive_batch(ids), "replayed", "replayed before")
     looks = [_looked_at(answer, task_id) for task_id in ids]

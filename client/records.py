@@ -66,6 +66,19 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
+class Stray:
+    """A message of the dead-letter queue that belongs to no task. It is kept to be looked at, and never replayed."""
+
+    message_id: str
+    reason: str
+    body: str
+    """As it came, cut to 1,024 bytes."""
+    receives: int
+    recorded_at: datetime
+    source_queue: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """One task of a batch; the fields are those of `TaskClient.submit`."""
 
@@ -132,6 +145,8 @@ class Stats:
     oldest_open_at: datetime | None
     per_minute: tuple[Mapping[str, Any], ...]
     """Of the last hour, the minutes that have any: minute, completed, failed, dead, p50Ms, p95Ms."""
+    kinds: tuple[str, ...]
+    """Of the deployment; empty where it is older than this field."""
     exact: tuple[str, ...]
     approximate: tuple[str, ...]
     at: datetime
@@ -176,6 +191,17 @@ def summary_in(found: Mapping[str, Any]) -> Summary:
         created_at=datetime.fromisoformat(found["createdAt"]),
         updated_at=datetime.fromisoformat(found["updatedAt"]),
         error=found["error"],
+    )
+
+
+def stray_in(found: Mapping[str, Any]) -> Stray:
+    return Stray(
+        message_id=found["messageId"],
+        reason=found["reason"],
+        body=found["body"],
+        receives=found["receives"],
+        recorded_at=datetime.fromisoformat(found["recordedAt"]),
+        source_queue=found["sourceQueue"],
     )
 
 

@@ -136,7 +136,7 @@ def line(entry: Entry) -> str:
 def cells(entry: Entry) -> Sequence[str]:
     """When (UTC), what, which attempt, and what it said."""
     attempt = f"attempt {entry['attempt']}" if entry["attempt"] else ""
-    return str(entry["at"])[:23].replace("T", " "), str(entry["status"]), attempt, str(entry.get("error") or "")
+    return f"{str(entry['at'])[:23].replace('T', ' ')}Z", str(entry["status"]), attempt, str(entry.get("error") or "")
 
 
 def timeline(task: Task) -> Table:

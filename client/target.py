@@ -18,11 +18,12 @@ GIVE_KEY = "--key KEY, or TASKS_API_KEY=KEY"
 class Host:
     """`running`: the outputs of the stack on this machine. `show`: opens the dashboard of a base URL with a key and an
     anchor; the address where there is no display. `account`: the outputs of the stack in the AWS account, or Usage;
-    None where the machine cannot look for it."""
+    None where the machine cannot look for it. `typed`: what a person types for this command."""
 
     running: Callable[[], Mapping[str, Any] | None] = lambda: None
     show: Callable[[str, str, str], str | None] = lambda base, key, anchor: f"{base}/#key={key}{anchor}"
     account: Callable[[], Mapping[str, Any]] | None = None
+    typed: str = "tasks"
 
 
 @dataclass(frozen=True)

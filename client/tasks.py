@@ -22,12 +22,14 @@ from client.records import (
     Result,
     Stats,
     Steered,
+    Stray,
     Submission,
     Summary,
     Task,
     dead_letter_in,
     instant,
     result_in,
+    stray_in,
     summary_in,
     task_in,
 )
@@ -174,6 +176,7 @@ class TaskClient:
             dead_letter_queue=found["deadLetterQueue"],
             oldest_open_at=datetime.fromisoformat(oldest) if oldest is not None else None,
             per_minute=tuple(found["perMinute"]),
+            kinds=tuple(found.get("kinds", ())),
             exact=tuple(found["exact"]),
             approximate=tuple(found["approximate"]),
             at=datetime.fromisoformat(found["at"]),
@@ -194,10 +197,17 @@ class TaskClient:
         Raises:
             Rejected, Forbidden, Unavailable: at the page that could not be read.
         """
-        bounds = {"from": since, "to": until}
-        instants = {name: instant(at) for name, at in bounds.items() if at is not None}
-        asked = {"kind": kind, "error": error, **instants, "limit": str(PAGE_LIMIT)}
+        asked = {"kind": kind, "error": error, **_bounds(since, until), "limit": str(PAGE_LIMIT)}
         return map(dead_letter_in, self._pages(f"{self.base_url}/dead-letters", asked, "deadLetters"))
+
+    def strays(self, since: datetime | None = None, until: datetime | None = None) -> Iterator[Stray]:
+        """The messages of the dead-letter queue that belong to no task, newest first, recorded between these times.
+
+        Raises:
+            Rejected, Forbidden, Unavailable: at the page that could not be read.
+        """
+        asked = {"strays": "true", **_bounds(since, until), "limit": str(PAGE_LIMIT)}
+        return map(stray_in, self._pages(f"{self.base_url}/dead-letters", asked, "strays"))
 
     def _pages(self, url: str, asked: Mapping[str, str | None], name: str) -> Iterator[Mapping[str, Any]]:
         query = {name: value for name, value in asked.items() if value is not None}
@@ -260,6 +270,11 @@ class TaskClient:
 
 def _back_off(attempt: int) -> None:
     time.sleep(random.uniform(0, 0.2 * 2**attempt))
+
+
+def _bounds(since: datetime | None, until: datetime | None) -> dict[str, str]:
+    bounds = {"from": since, "to": until}
+    return {name: instant(at) for name, at in bounds.items() if at is not None}
 
 
 def _body(one: Submission) -> dict[str, Any]:

@@ -26,7 +26,8 @@ def explained(error: ApiError, answer: Answer) -> tuple[str, str]:
         return error.message, f"{GIVE}; `make outputs` shows the running stack's"
     if isinstance(error, NotFound):
         return error.message, answer.again("list")
-    return f"The API rejected it: {error.message} ({error.status} {error.code})", f"tasks {answer.args.command} --help"
+    told = f"The API rejected it: {error.message} ({error.status} {error.code})"
+    return told, f"{answer.host.typed} {answer.args.command} --help"
 
 
 def going_on(answer: Answer) -> str:

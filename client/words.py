@@ -86,7 +86,9 @@ def payload(text: str) -> Mapping[str, Any]:
     return found
 
 
-EXAMPLE = """tasks submit '{"hello": "world"}', tasks submit @file.json, or … | tasks submit -"""
+TASKS = "{tasks}"
+"""In a hint: what a person types for this command."""
+EXAMPLE = f"""{TASKS} submit '{{"hello": "world"}}', {TASKS} submit @file.json, or … | {TASKS} submit -"""
 
 
 def _content(text: str) -> tuple[str, str | bytes]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import sys
 import webbrowser
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from bootstrap.errors import BootstrapError
@@ -33,5 +36,13 @@ def account() -> Mapping[str, Any]:
         raise Usage(error.message, error.hint) from error
 
 
+def typed(called: str | None) -> str:
+    """What to type for this command: `tasks` where the PATH leads to the file that was `called`, else what was."""
+    found = shutil.which("tasks")
+    if not called or (found and Path(found).samefile(called)):
+        return "tasks"
+    return shlex.quote(called)
+
+
 if __name__ == "__main__":
-    sys.exit(main(host=Host(running_outputs, show, account)))
+    sys.exit(main(host=Host(running_outputs, show, account, typed(os.environ.get("TASKS_TYPED")))))

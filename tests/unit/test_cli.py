@@ -146,7 +146,10 @@ WRONG: dict[tuple[str, ...], str] = {
     ("list", "--status", "DONE"): "invalid choice: 'DONE'",
     ("list", "--limit", "0"): "'0' is no number from 1",
     ("dead-letters", "--since", "yesterday"): "'yesterday' is no instant",
-    ("redrive",): "required",
+    ("redrive",): "Neither ids nor a filter",
+    ("redrive", "a", "--kind", "x"): "Ids, or filters",
+    ("redrive", "--since", "yesterday"): "'yesterday' is no instant",
+    ("dead-letters", "--strays", "--kind", "x"): "A stray has no kind and no error",
     ("nothing",): "invalid choice: 'nothing'",
     (): "required",
 }
@@ -238,7 +241,7 @@ def test_a_task_is_shown_with_its_timeline_payload_result_and_page(capsys: Shown
         "result": '{"ok": true}',
         "page": f"{server.url}/#task=a",
     }
-    assert "  2027-01-15 08:00:02.000  FAILED_PENDING  attempt 1  SimulatedFailure: it failed\n" in out
+    assert "  2027-01-15 08:00:02.000Z  FAILED_PENDING  attempt 1  SimulatedFailure: it failed\n" in out
 
 
 def test_tasks_are_listed_as_lines_of_even_columns_and_more_are_hinted_at(capsys: Shown) -> None:
@@ -275,12 +278,30 @@ def test_dead_letters_are_listed_with_their_reasons(capsys: Shown) -> None:
     assert json.loads("\n".join(document)) == {"deadLetters": [a_letter()]}
 
 
-@pytest.mark.parametrize(("name", "field"), [("list", "tasks"), ("dead-letters", "deadLetters")])
+def test_strays_are_listed_by_message(capsys: Shown) -> None:
+    stray = {"messageId": "m-1", "reason": "no such task", "body": '{"v": 1}', "receives": 6, "sourceQueue": "q"}
+    pages = [(200, {"strays": [{**stray, "recordedAt": AT}], "cursor": cursor}) for cursor in ("c", None)]
+    with serving(in_turn(*pages)) as server:
+        assert run(server, "dead-letters", "--strays", "--since", AT, "--limit", "2") == 0
+        assert run(server, "dead-letters", "--strays", "--json") == 0
+    query = parse_qs(urlsplit(server.requests[0].path).query)
+    assert query == {"strays": ["true"], "from": [AT], "limit": ["100"]}
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["message", "receives", "recorded", "(UTC)", "reason", "body"]
+    assert re.split(r" {2,}", lines[0]) == ["m-1", "6", "2027-01-15 08:00:00", "no such task", '{"v": 1}']
+    assert lines[1].startswith("m-1")
+    assert json.loads("\n".join(lines[2:])) == {"strays": [{**stray, "recordedAt": AT}]}
+
+
+EMPTIES = [("list", "tasks"), ("dead-letters", "deadLetters"), ("dead-letters --strays", "strays")]
+
+
+@pytest.mark.parametrize(("name", "field"), EMPTIES)
 def test_an_empty_list_is_said_to_be_empty_and_no_failure(name: str, field: str, capsys: Shown) -> None:
     with serving(in_turn((200, {field: [], "cursor": None}))) as server:
-        assert run(server, name) == 0
+        assert run(server, *name.split()) == 0
         assert capsys.readouterr().err.startswith("There is no ")
-        assert run(server, name, "--json") == 0
+        assert run(server, *name.split(), "--json") == 0
     shown = capsys.readouterr()
     assert (json.loads(shown.out), shown.err) == ({field: []}, "")
 
@@ -293,6 +314,7 @@ def test_the_numbers_are_shown_with_those_that_go_no_further(capsys: Shown) -> N
         "deadLetterQueue": {"waiting": 0, "inFlight": 4},
         "oldestOpenAt": None,
         "perMinute": [minute],
+        "kinds": ["simulated"],
         "exact": ["oldestOpenAt"],
         "approximate": ["counts"],
         "at": AT,
@@ -390,6 +412,58 @@ def test_the_worst_of_a_batch_is_the_exit_code(
 
     with serving(answer) as server:
         assert run(server, "redrive", *map(str, range(len(statuses))), "--yes") == code
+
+
+def dying(count: int, **outcomes: int) -> Callable[[Request], Reply]:
+    """So many dead letters, t-0 the newest; a replay is answered by 202, or as `outcomes` says."""
+
+    def answer(request: Request) -> Reply:
+        if request.method == "GET":
+            return 200, {"deadLetters": [a_letter(f"t-{number}") for number in range(count)], "cursor": None}
+        task_id = request.path.split("/")[2]
+        status = outcomes.get(task_id.replace("-", ""), 202)
+        done = {"message": "Task replayed", "taskId": task_id, "status": "SUBMITTED", "generation": 2}
+        return (status, done) if status == 202 else an_error(status)
+
+    return answer
+
+
+def test_a_replay_by_filter_is_only_shown_until_it_is_said_that_it_shall_be(capsys: Shown) -> None:
+    words = ("redrive", "--kind", "transfer", "--error", "no account", "--since", AT)
+    with serving(dying(23)) as server:
+        assert run(server, *words) == 0
+        assert {request.method for request in server.requests} == {"GET"}
+    query = parse_qs(urlsplit(server.requests[0].path).query)
+    (until,) = query.pop("to")
+    assert query == {"kind": ["transfer"], "error": ["no account"], "from": [AT], "limit": ["100"]}
+    shown = capsys.readouterr()
+    lines = shown.out.splitlines()
+    assert lines[0] == "t-0  transfer  would be replayed  NoSuchAccount: there is no account x"
+    assert (len(lines), lines[-1]) == (21, "… and 3 more")
+    again = f"redrive --kind transfer --error 'no account' --since {AT} --until {until} --yes"
+    assert f"Nothing was changed.\n  next: tasks {again} --url {server.url}\n" in shown.err
+
+
+def test_what_a_filter_finds_is_replayed_each_by_the_generation_that_died(
+    capsys: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client.tasks._back_off", lambda attempt: None)
+    with serving(dying(3, t1=409)) as server:
+        assert run(server, "redrive", "--kind", "transfer", "--yes") == 0
+    posts = [(request.path, request.body) for request in server.requests if request.method == "POST"]
+    assert posts == [(f"/tasks/t-{number}/redrive", {"generation": 1}) for number in range(3)]
+    shown = capsys.readouterr()
+    assert "t-1  transfer  skipped  a_code: A message." in shown.out
+    assert "2 replayed, 1 skipped." in shown.err
+    with serving(dying(2, t0=503)) as server:
+        assert run(server, "redrive", "--until", AT, "--yes", "--json") == 4
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)["results"]
+    assert [(one["taskId"], one["generation"], one["outcome"]) for one in found] == [
+        ("t-0", 1, "failed"),
+        ("t-1", 1, "replayed"),
+    ]
+    assert f"next: tasks redrive --until {AT} --yes --url {server.url}" in shown.err
 
 
 # Where to, and what goes wrong there. ---------------------------------------------------------------------------------
@@ -682,6 +756,27 @@ def test_the_command_is_installed_and_works_from_any_folder(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     for code in ("0 ", "1 ", "2 ", "3 ", "4 ", "5 ", "130 "):
         assert f"\n  {code}" in done.stdout
+
+
+def test_what_to_type_next_is_what_was_typed_for_the_command(tmp_path: Path) -> None:
+    subprocess.run(["make", "-s", ".venv/bin/tasks"], cwd=ROOT, check=True)
+    bin_ = ROOT / ".venv" / "bin"
+    link = tmp_path / "tasks of mine"
+    link.symlink_to(bin_ / "tasks")
+    with serving(in_turn(an_error(404))) as server:
+
+        def next_of(called: str, *words: str, **more: str) -> str:
+            environment = {**os.environ, "TASKS_URL": server.url, "TASKS_API_KEY": KEY, **more}
+            command = [called, *words]
+            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+            return done.stderr.partition("next: ")[2].strip()
+
+        assert next_of(".venv/bin/tasks", "get", "a") == ".venv/bin/tasks list"
+        assert next_of(".venv/bin/tasks", "get") == ".venv/bin/tasks get --help"
+        assert next_of(".venv/bin/tasks", "submit", "{").startswith(".venv/bin/tasks submit '{")
+        assert next_of(str(link), "get", "a") == f"'{link}' list"
+        on_the_path = f"{bin_}{os.pathsep}{os.environ['PATH']}"
+        assert next_of(str(bin_ / "tasks"), "get", "a", PATH=on_the_path) == "tasks list"
 
 
 def test_the_library_needs_nothing_but_requests() -> None:
