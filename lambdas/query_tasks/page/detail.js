@@ -45,9 +45,10 @@ function showTask(task) {
     el("div", { class: "state" }, badge(task.status), el("span", { class: "note num" }, `attempt ${task.attempts} of ${task.maxAttempts}`), el("div", { class: "buttons" }, ...actions(task))),
     el("dl", { class: "facts" }, ...facts(task)),
     ...(task.error ? [el("p", { class: "callout" }, task.error)] : []),
-    el("h3", {}, "Timeline"), el("ol", { class: "timeline" }, ...timeline(task.timeline)),
+    el("h3", {}, "Timeline"), el("ol", { class: "timeline" }, ...timeline(task.timeline), ...upcoming(task)),
     el("h3", {}, "Payload"), code(task.payload, "Payload"),
     ...(task.result === null ? [] : [el("h3", {}, "Result"), code(task.result, "Result")]),
+    el("h3", {}, "Logs"), el("div", { class: "line" }, el("code", { id: "task-logs" }, logsOf(task)), el("button", { type: "button", "data-does": "copy", onclick: copyLogs }, "Copy")),
     ...(task.deadLetters.length ? [el("h3", {}, "Dead letters"), el("ol", { class: "timeline" }, ...task.deadLetters.map(letter))] : []),
   );
   if (held) (body.querySelector(`[data-does="${held}"]`) ?? $("task-id")).focus();
@@ -62,6 +63,10 @@ function unrecorded(task) { // until its letter is written, a dead task cannot b
 }
 
 function actions(task) {
+  return [...steering(task), el("button", { type: "button", "data-does": "again", onclick: () => openSubmit(task) }, "Run again")];
+}
+
+function steering(task) {
   if (OPEN.has(task.status)) return [el("button", { type: "button", class: "danger", "data-does": "cancel", onclick: () => cancel(task) }, "Cancel it")];
   if (unrecorded(task)) return [el("span", { class: "note" }, "its dead letter is being written")];
   if (task.status === "FAILED_FINAL") return [el("button", { type: "button", class: "primary", "data-does": "replay", onclick: () => replay([task]) }, "Replay")];
@@ -70,21 +75,45 @@ function actions(task) {
 
 function facts(task) {
   const pairs = [["Submitted", full(task.createdAt)], ["Last change", full(task.updatedAt)]];
-  if (task.nextAttemptAt && OPEN.has(task.status)) pairs.push(["Next attempt", full(task.nextAttemptAt)]);
   if (!OPEN.has(task.status)) pairs.push(["Took", span(Date.parse(task.updatedAt) - Date.parse(task.createdAt))]);
   return pairs.map(([name, text]) => el("div", {}, el("dt", {}, name), el("dd", { class: "num" }, text)));
 }
 
 function timeline(entries) {
   const many = new Set(entries.map(({ generation }) => generation)).size > 1;
-  let generation = null;
+  let generation = null, before = null;
   return entries.flatMap((entry) => {
     const heads = many && entry.generation !== generation ? [el("li", { class: "gen" }, `Generation ${entry.generation}`)] : [];
     generation = entry.generation;
     const [name, tone] = named(entry.status);
+    const took = before ? step(Date.parse(entry.at) - Date.parse(before)) : "";
+    before = entry.at;
     const attempt = entry.attempt ? `attempt ${entry.attempt}` : "";
-    return [...heads, el("li", { class: tone }, el("b", {}, name), el("small", {}, [clock(entry.at), attempt].filter(Boolean).join(", ")), entry.error ? el("p", {}, entry.error) : null)];
+    return [...heads, el("li", { class: tone }, el("b", {}, name), el("small", {}, [when(entry.at), took, attempt].filter(Boolean).join(", ")), entry.error ? el("p", {}, entry.error) : null)];
   });
+}
+
+function upcoming({ status, nextAttemptAt }) { // what an open task waits for
+  if (!nextAttemptAt || !OPEN.has(status) || status === "PROCESSING") return [];
+  return [el("li", { class: "next" }, el("b", {}, "Next attempt"), el("small", {}, `${when(nextAttemptAt)}, `, el("span", { "data-until": nextAttemptAt }, until(nextAttemptAt))))];
+}
+
+function countDown() {
+  for (const node of document.querySelectorAll("[data-until]")) say(node, until(node.dataset.until));
+}
+
+function logsOf({ taskId }) { // an id holds nothing that a shell would take for its own
+  return `make logs TASK=${taskId}${location.hostname.endsWith(".amazonaws.com") ? " TARGET=aws" : ""}`;
+}
+
+async function copyLogs() {
+  try {
+    await navigator.clipboard.writeText($("task-logs").textContent);
+    toast("Copied");
+  } catch { // not allowed, or plain HTTP from elsewhere
+    getSelection().selectAllChildren($("task-logs"));
+    toast("Selected; copy it with the keyboard.");
+  }
 }
 
 function letter(one) {

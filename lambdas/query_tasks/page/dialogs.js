@@ -6,11 +6,29 @@ const MOST_COUNTED = 10000;
 
 let pendingId = null; // of a submit whose outcome is unknown: the same id again makes no second task
 
-function openSubmit() {
+function openSubmit(task = null) { // empty as it was left, or as `task` was submitted
+  offer(task?.kind ?? (kinds.has($("s-kind").value) ? $("s-kind").value : ""));
+  if (task) {
+    pendingId = null;
+    $("s-id").value = "";
+    $("s-payload").value = JSON.stringify(task.payload, null, 2);
+  }
   say($("s-problem"), "");
   checkPayload();
   $("submit").showModal();
   $("s-payload").focus();
+}
+
+function offer(kind) {
+  const known = kinds.size ? [...kinds].sort() : ["simulated"]; // what the API takes where none is named
+  const all = kind && !known.includes(kind) ? [kind, ...known] : known;
+  $("s-kind").replaceChildren(...all.map((value) => el("option", { value }, value)));
+  $("s-kind").value = kind || (all.includes("simulated") ? "simulated" : all[0]);
+  chosenKind();
+}
+
+function chosenKind() {
+  $("s-examples").hidden = $("s-kind").value !== "simulated"; // they are of that kind
 }
 
 function checkPayload() {
@@ -32,7 +50,7 @@ async function submitTask(event) {
   event.preventDefault();
   if (!checkPayload()) { $("s-payload").focus(); return; }
   const id = $("s-id").value.trim() || (pendingId ??= newId());
-  const head = JSON.stringify({ taskId: id, kind: $("s-kind").value.trim() || undefined });
+  const head = JSON.stringify({ taskId: id, kind: $("s-kind").value || undefined });
   $("s-send").disabled = true;
   say($("s-problem"), "");
   try {
@@ -100,20 +118,22 @@ async function replay(letters) {
 async function replayMatching() {
   await told(async () => {
     const filters = deadFilters();
-    const found = await findMatching(filters);
+    const [found, more] = await findMatching(filters);
     if (!found) return;
     if (!found.length) { toast("No dead letter matches."); return; }
-    const which = Object.values(filters).some(Boolean) ? "These match the filters." : "That is every dead task.";
-    const asked = await sure(`Replay ${plural(found.length, "task")}?`, `${which} Nothing has been replayed so far. Each gets a new generation, with all attempts anew.`, `Replay ${count(found.length)}`);
+    const filtered = Object.values(filters).some(Boolean);
+    const all = filtered ? "These match the filters." : "That is every dead task.";
+    const which = more ? `There are more that ${filtered ? "match the filters" : "are dead"}: only the newest ${count(found.length)} were counted. Replay them, then do the same again.` : all;
+    const asked = await sure(more ? `Replay the newest ${count(found.length)} tasks?` : `Replay ${plural(found.length, "task")}?`, `${which} Nothing has been replayed so far. Each gets a new generation, with all attempts anew.`, `Replay ${count(found.length)}`);
     if (asked) await replayNow(found);
   });
 }
 
-async function findMatching(filters) { // the dry run: counts, changes nothing
+async function findMatching(filters) { // the dry run: counts, changes nothing. What was found, and whether there is more
   const counting = progress("Counting what matches");
   const found = [];
+  let cursor = null;
   try {
-    let cursor = null;
     do {
       const page = await call("GET", `dead-letters${query({ ...filters, limit: BATCH, cursor })}`);
       found.push(...page.deadLetters);
@@ -123,7 +143,7 @@ async function findMatching(filters) { // the dry run: counts, changes nothing
   } finally {
     counting.over();
   }
-  return counting.stopped ? null : found;
+  return [counting.stopped ? null : found, cursor !== null];
 }
 
 async function replayNow(letters) {

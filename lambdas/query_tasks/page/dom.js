@@ -71,6 +71,22 @@ function ago(iso) {
   return past < 1500 ? "just now" : `${span(Math.floor(past / 1000) * 1000)} ago`;
 }
 
+function step(ms) { // between two entries of a timeline
+  return ms < 90000 ? `+${(Math.max(0, ms) / 1000).toFixed(1)} s` : `+${span(ms)}`;
+}
+
+function until(iso) {
+  const left = Date.parse(iso) - now();
+  return left > 0 ? `in ${span(Math.ceil(left / 1000) * 1000)}` : "due";
+}
+
+const day = (date) => date.toLocaleDateString("en-GB");
+
+function when(iso) { // the time, with the day unless that is today
+  const [date, today] = [new Date(iso), new Date(now())];
+  return day(date) === day(today) ? clock(iso) : full(iso);
+}
+
 const clock = (iso) => new Date(iso).toLocaleTimeString("en-GB", { hour12: false });
 const full = (iso) => (iso ? new Date(iso).toLocaleString("en-GB", { hour12: false }) : "–");
 

@@ -6,20 +6,24 @@ class List {
     Object.assign(this, { path, items, id, columns, caption, empty });
     this.frame = $(`${name}-frame`);
     this.newest = $(`${name}-newest`);
+    this.newer = $(`${name}-newer`);
     this.older = $(`${name}-older`);
     this.place = $(`${name}-page`);
     this.filters = {};
     this.rows = new Map();
     this.shown = [];
-    this.newest.addEventListener("click", () => this.go(null, 1));
-    this.older.addEventListener("click", () => this.go(this.next, this.page + 1));
+    this.newest.addEventListener("click", () => this.go([null]));
+    this.newer.addEventListener("click", () => this.go(this.cursors.slice(0, -1)));
+    this.older.addEventListener("click", () => { if (this.next) this.go([...this.cursors, this.next]); });
     this.reset();
   }
 
   reset() {
-    Object.assign(this, { cursor: null, next: null, page: 1, asked: (this.asked ?? 0) + 1 });
+    Object.assign(this, { cursors: [null], next: null, asked: (this.asked ?? 0) + 1 }); // of each page up to this one
     this.wait();
   }
+
+  get page() { return this.cursors.length; }
 
   filter(filters) {
     this.filters = filters;
@@ -27,15 +31,23 @@ class List {
     kick();
   }
 
-  go(cursor, page) {
-    Object.assign(this, { cursor, page, asked: this.asked + 1 });
+  go(cursors) {
+    if (!cursors.length) return;
+    Object.assign(this, { cursors, next: null, asked: this.asked + 1 }); // the next page is known once this one is here
+    this.wait();
     this.frame.scrollIntoView({ block: "nearest" });
     kick();
   }
 
   async load() {
     const asked = this.asked;
-    const answer = await call("GET", this.path + query({ ...this.filters, limit: 20, cursor: this.cursor }));
+    let answer;
+    try {
+      answer = await call("GET", this.path + query({ ...this.filters, limit: 20, cursor: this.cursors.at(-1) }));
+    } catch (error) {
+      if (asked === this.asked && !this.loaded) this.trouble(error);
+      throw error;
+    }
     if (asked !== this.asked) return; // for other filters or another page
     this.next = answer.cursor;
     this.show(answer[this.items]);
@@ -49,10 +61,17 @@ class List {
     this.frame.setAttribute("aria-busy", "true");
     this.frame.replaceChildren(el("div", { class: "bones" }, ...Array.from({ length: 4 }, () => el("i"))));
     this.turn();
+    this.onshow?.();
+  }
+
+  trouble(error) { // there is nothing older to go on showing
+    this.frame.setAttribute("aria-busy", "false");
+    this.frame.replaceChildren(nothing("!", "The list could not be read", error.away ? `${error.message.replace(/\.?$/, ".")} It is asked for again by itself.` : error.message));
   }
 
   show(items) {
     this.shown = items;
+    for (const { kind } of items) know(kind);
     this.loaded = true;
     this.frame.setAttribute("aria-busy", "false");
     if (items.length) this.fill(items);
@@ -99,14 +118,25 @@ class List {
   }
 
   turn() {
-    this.newest.disabled = this.page === 1;
-    this.older.disabled = !this.next;
+    if (this.loaded) { // until then they keep the focus, and do nothing
+      this.newest.disabled = this.newer.disabled = this.page === 1;
+      this.older.disabled = !this.next;
+    }
     say(this.place, `Page ${this.page}`);
   }
 }
 
 function nothing(glyph, title, text, button) {
   return el("div", { class: "empty" }, el("div", { class: "glyph", "aria-hidden": "true" }, glyph), el("strong", {}, title), el("span", {}, text), button ?? null);
+}
+
+const kinds = new Set(); // those of the deployment, and those seen on tasks that it has no more
+
+function know(kind) {
+  if (!kind || kinds.has(kind)) return;
+  kinds.add(kind);
+  $("kinds").replaceChildren(...[...kinds].sort().map((value) => el("option", { value })));
+  if ($("submit").open) offer($("s-kind").value);
 }
 
 const link = ({ taskId }) => el("a", { class: "id", href: `#${new URLSearchParams({ task: taskId })}`, title: taskId }, taskId);
@@ -124,7 +154,7 @@ const tasks = new List({
   empty: (filtered, page) => {
     if (page > 1) return nothing("✓", "No more on this page", "Older tasks may follow; tasks may have moved meanwhile.");
     if (filtered) return nothing("∅", "No task matches", "Other filters may find some.", el("button", { type: "button", onclick: clearTaskFilters }, "Clear the filters"));
-    return nothing("+", "No tasks yet", "Submit the first one and watch it go.", el("button", { type: "button", class: "primary", onclick: openSubmit }, "New task"));
+    return nothing("+", "No tasks yet", "Submit the first one and watch it go.", el("button", { type: "button", class: "primary", onclick: () => openSubmit() }, "New task"));
   },
 });
 
@@ -133,13 +163,13 @@ const chosen = new Map(); // taskId -> dead letter
 const dead = new List({
   name: "dead", path: "dead-letters", items: "deadLetters", id: ({ taskId }) => taskId, caption: "Dead letters, newest task first",
   columns: [
-    { name: "pick", title: "Pick", head: el("input", { type: "checkbox", id: "pick-all", "aria-label": "Select all on this page", onchange: pickAll }), text: ({ taskId }) => taskId, make: pick },
+    { name: "pick", title: "Pick", head: el("span", { class: "unseen" }, "Pick"), text: ({ taskId }) => taskId, make: pick },
     { name: "id", title: "Task", text: ({ taskId }) => taskId, make: link },
     { name: "kind", title: "Kind", text: ({ kind }) => kind },
     { name: "attempts", title: "Attempts", text: ({ attempts }) => String(attempts) },
     { name: "dead", title: "Died", text: ({ deadAt }) => ago(deadAt), tip: ({ deadAt }) => full(deadAt) },
     { name: "error", title: "Reason", text: ({ errorClass, error }) => [errorClass, error].filter(Boolean).join(": "), tip: ({ error }) => error },
-    { name: "do", title: "", head: el("span", { class: "off" }, ""), text: ({ generation }) => `replay ${generation}`, make: (letter) => el("button", { type: "button", "aria-label": `Replay ${letter.taskId}`, onclick: () => replay([letter]) }, "Replay") },
+    { name: "do", title: "", head: el("span", { class: "unseen" }, "Action"), text: ({ generation }) => `replay ${generation}`, make: (letter) => el("button", { type: "button", "aria-label": `Replay ${letter.taskId}`, onclick: () => replay([letter]) }, "Replay") },
   ],
   empty: (filtered, page) => {
     if (page > 1) return nothing("✓", "No more on this page", "Older letters may follow.");
@@ -173,7 +203,8 @@ function countChosen() {
   $("replay-selected").disabled = chosen.size === 0;
   say($("replay-selected"), chosen.size ? `Replay selected (${chosen.size})` : "Replay selected");
   const all = $("pick-all");
-  if (all) all.checked = dead.shown.length > 0 && dead.shown.every(({ taskId }) => chosen.has(taskId));
+  all.disabled = dead.shown.length === 0;
+  all.checked = dead.shown.length > 0 && dead.shown.every(({ taskId }) => chosen.has(taskId));
 }
 
 function deadFilters() {

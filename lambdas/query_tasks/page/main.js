@@ -2,6 +2,7 @@
 // What is asked when, and what the address means: #tasks, #dead, #task=<id>, and once #key=<key>.
 
 const BUSY_MS = 2000, IDLE_MS = 10000, AWAY_MS = [2000, 4000, 8000, 15000];
+const TASK_ID = /^(?!\.{1,2}$)[A-Za-z0-9._:-]{1,128}$/; // no address can hold the two that are left out
 const STATS_BUSY_MS = 5000, STATS_IDLE_MS = 30000; // it is the dearest question: its counts read the index
 
 let view = "tasks", timer = null, running = false, again = false, failures = 0, stats = null, statsAt = -Infinity, turned = 0;
@@ -84,7 +85,8 @@ async function tick() {
   if (turn !== turned) { kick(); return; } // another key, meanwhile
   if (errors.some(({ refused }) => refused)) { locked(true); return; }
   const strange = errors.find(({ away }) => !away);
-  if (errors.some(({ away }) => away)) missed(); else { answered(); if (strange) pulse("away", strange.message); }
+  const gone = errors.find(({ away }) => away);
+  if (gone) missed(gone); else { answered(); if (strange) pulse("away", strange.message); }
   clearTimeout(timer);
   timer = setTimeout(tick, again ? 0 : pause());
 }
@@ -98,12 +100,14 @@ function going() {
   return stats?.counts.open?.count > 0 || tasks.shown.some(({ status }) => OPEN.has(status));
 }
 
-function missed() {
+function missed({ status }) {
   failures += 1;
-  pulse("away", "Away");
+  const what = status === 0 ? "The API does not answer." : status === 429 ? "The API is asked too often (429)." : `The API cannot answer now (${status}).`;
+  pulse("away", status === 429 ? "Slowed down" : "Away");
+  say($("away-what"), what);
   say($("away-text"), `What you see is as of ${stats ? clock(stats.at) : "before"}. Asking again by itself.`);
   $("away").hidden = false;
-  if (failures === 1) toast("The API does not answer.");
+  if (failures === 1) toast(what);
 }
 
 function answered() {
@@ -126,14 +130,16 @@ async function loadStats() {
 }
 
 function showStats() {
+  for (const kind of stats.kinds ?? []) know(kind);
   showFlow(stats);
   showPlots(stats);
   const gone = stats.counts.FAILED_FINAL;
   $("dead-count").hidden = !gone?.count;
   say($("dead-count"), capped(gone));
-  say($("flow-note"), stats.counts.open?.count ? "" : "At rest");
+  const oldest = stats.oldestOpenAt ? `, the oldest for ${span(now() - Date.parse(stats.oldestOpenAt))}` : "";
+  say($("flow-note"), stats.counts.open?.count ? `${capped(stats.counts.open)} open${oldest}` : "At rest");
   say($("foot-at"), `As of ${clock(stats.at)}`);
-  say($("foot-exact"), stats.exact?.length ? `Exact: ${stats.exact.join(", ")}. All other numbers are close, not exact.` : "");
+  say($("foot-exact"), "Since when the oldest task is open is exact; all other numbers are close.");
 }
 
 // What the reader does. -----------------------------------------------------------------------------------------------
@@ -141,6 +147,15 @@ function showStats() {
 function patient(run) { // after the last of many keys
   let waiting = null;
   return () => { clearTimeout(waiting); waiting = setTimeout(run, 300); };
+}
+
+function findTask(event) {
+  event.preventDefault();
+  const id = $("find").value.trim();
+  if (!id) { $("find").focus(); return; }
+  if (!TASK_ID.test(id)) { toast("That is no task id: it has 1 to 128 of the characters A-Z a-z 0-9 . _ : -"); return; }
+  $("find").value = "";
+  location.hash = new URLSearchParams({ task: id });
 }
 
 function listen() {
@@ -152,7 +167,10 @@ function listen() {
     route();
   });
   $("forget").addEventListener("click", () => { key.forget(); locked(false); });
-  $("new").addEventListener("click", openSubmit);
+  $("new").addEventListener("click", () => openSubmit());
+  $("find-form").addEventListener("submit", findTask);
+  $("s-kind").addEventListener("change", chosenKind);
+  $("pick-all").addEventListener("change", pickAll);
   $("submit-form").addEventListener("submit", submitTask);
   $("s-payload").addEventListener("input", () => { pendingId = null; checkPayload(); });
   for (const button of document.querySelectorAll("[data-payload]")) {
@@ -186,10 +204,11 @@ function listen() {
   addEventListener("hashchange", route);
   document.addEventListener("visibilitychange", kick);
   addEventListener("online", kick);
-  phone.addEventListener("change", () => { drawFlow(); if (stats) showStats(); });
+  for (const [media] of LAYOUTS) media.addEventListener("change", () => { drawFlow(); if (stats) showStats(); });
   addEventListener("resize", patient(() => { if (stats) showPlots(stats); }));
 }
 
 $("f-status").append(...Object.entries(STATUSES).map(([value, [name]]) => el("option", { value }, name)));
 listen();
+setInterval(countDown, 1000);
 route();
