@@ -22,7 +22,7 @@ up: $(RUN) ## start a local AWS and deploy to it (TARGET=embedded or localstack)
 	@$(PY) -m bootstrap up
 watch: $(RUN) ## run each file of lambdas/ a moment after it is saved, beside `make up` (Ctrl-C ends)
 	@$(PY) -m scripts.watch
-demo: $(RUN) ## run 100 tasks to their ends and account for each (COUNT= CONCURRENCY= FAILURE_RATE= SVG=file …)
+demo: $(RUN) $(if $(PNG),$(DEV)) ## run 100 tasks to their ends and account for each (COUNT= CONCURRENCY= FAILURE_RATE= SVG=file PNG=file …)
 	@$(PY) -m scripts.demo
 test: $(DEV) ## unit and integration tests
 	@$(PYTEST) tests
@@ -108,8 +108,8 @@ $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is %s. Type: make PYTHON=python3.12 …" % sys.version.split()[0])'
 	@$(PYTHON) -m venv .venv
 # The `tasks` command, from any folder; of a venv it is the interpreter that counts, not where it is typed.
-.venv/bin/tasks: | $(PY)
-	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/$(PY)" -P -m scripts.tasks "$$@"\n' "$(CURDIR)" "$(CURDIR)" > $@ && chmod +x $@
+.venv/bin/tasks: Makefile | $(PY)
+	@printf '#!/bin/sh\nTASKS_TYPED="$$0" PYTHONPATH="%s" exec "%s/$(PY)" -P -m scripts.tasks "$$@"\n' "$(CURDIR)" "$(CURDIR)" > $@ && chmod +x $@
 $(RUN): | $(PY) .venv/bin/tasks
 	@echo "Installing what the commands need (once)" && $(PIP) requirements.lock && touch $@
 $(DEV): $(RUN)

@@ -162,7 +162,7 @@ def _read(files: Mapping[str, Path]) -> dict[str, bytes]:
 
 
 def described(found: Sequence[Kind]) -> dict[str, bytes]:
-    """What a package holds that no file does, as JSON: the API's description with these kinds in it, and their names."""
+    """What a package holds that no file does, as JSON: the API's description with these kinds in it; their names."""
     document = description.with_kinds(template.load_plain(ROOT / OPENAPI), found)
     made = {OPENAPI_JSON: document, KINDS_JSON: [kind.name for kind in found]}
     return {name: json.dumps(content, separators=(",", ":")).encode() for name, content in made.items()}

@@ -2,7 +2,8 @@
 
 COUNT (100), CONCURRENCY (10) and WAIT (600 s) change it, and so does every setting of the system (FAILURE_RATE, …).
 KILL=1 kills a worker with SIGKILL while it works, and shortens PROCESS_TIMEOUT_SECONDS so that this heals in seconds.
-SVG=file draws what the run prints as a picture of a terminal (SVG=docs/demo.svg made README's).
+SVG=file draws what the run prints as a picture of a terminal (SVG=docs/demo.svg made README's), PNG=file takes one of
+the dashboard 8 s after the first submit.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from client import ApiError, TaskClient
 from client.records import instant
 from lambdas.common.store import TaskStore
 from lambdas.common.task import Status, Task
-from scripts import picture, running
+from scripts import picture, running, screenshot
 from scripts.ledger import DeadTask, Ledger
 from scripts.load_test import percentile
 from scripts.movement import Interrupted, Watch, interruptible, titled
@@ -81,7 +82,9 @@ class Connection(threading.local):
         self.tasks = TaskClient(url, key)
 
 
-def submit_all(url: str, key: str, chosen: Plan, prefix: str) -> tuple[list[str], list[str]]:
+def submit_all(
+    url: str, key: str, chosen: Plan, prefix: str, on_accepted: Callable[[], None] = lambda: None
+) -> tuple[list[str], list[str]]:
     """Submit every task, the first one doomed. The accepted ids, and what went wrong with the others."""
     connection, failures = Connection(url, key), list[str]()
 
@@ -89,10 +92,12 @@ def submit_all(url: str, key: str, chosen: Plan, prefix: str) -> tuple[list[str]
         task_id = f"{prefix}-{number}" if number else f"{prefix}-doomed"
         payload = {"number": number} if number else DOOMED
         try:
-            return connection.tasks.submit(payload=payload, task_id=task_id).task_id
+            accepted = connection.tasks.submit(payload=payload, task_id=task_id).task_id
         except ApiError as error:
             failures.append(f"{task_id}: {error}")
             return None
+        on_accepted()
+        return accepted
 
     with ThreadPoolExecutor(chosen.concurrency) as pool:
         accepted = [task_id for task_id in pool.map(submit, range(chosen.count)) if task_id]
@@ -275,13 +280,14 @@ def demo() -> bool:
     console.say(
         f"Submitting {chosen.count} tasks, {chosen.concurrency} at a time; {doomed} is told to die once.", "bold"
     )
-    started = time.monotonic()
-    with interruptible(lambda: "the tasks that were accepted so far go on without the demo", hint):
-        accepted, failures = submit_all(outputs["api_url"], outputs["api_key"], chosen, prefix)
-    submit_seconds = time.monotonic() - started
-    watch = Watch.of(store, accepted)
-    with interruptible(watch.told, hint):
-        ledger = watch.until_rest(chosen.wait_seconds, killer.look)
+    with screenshot.of_second(screenshot.SECOND, os.environ.get("PNG")) as begins:
+        started = time.monotonic()
+        with interruptible(lambda: "the tasks that were accepted so far go on without the demo", hint):
+            accepted, failures = submit_all(outputs["api_url"], outputs["api_key"], chosen, prefix, begins)
+        submit_seconds = time.monotonic() - started
+        watch = Watch.of(store, accepted)
+        with interruptible(watch.told, hint):
+            ledger = watch.until_rest(chosen.wait_seconds, killer.look)
     dead = ledger.dead(store)
     report(ledger, dead, submit_seconds)
     replay = replay_of(dead, Connection(outputs["api_url"], outputs["api_key"]), chosen)
