@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from bootstrap.errors import BootstrapError
+from bootstrap.paths import ROOT
 from lambdas.common import aws, transitions
 from lambdas.common.task import Claim, IndexClass, Message, Status, Task, TimelineEntry
 from tests.chaos import happened, page, report, verdict
@@ -432,3 +433,12 @@ def test_the_report_tells_planned_from_happened_and_its_page_needs_nothing_from_
 def test_a_wrong_wish_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(BootstrapError, match=f"{name} is '{value}'"):
         wish({name: value})
+
+
+def test_the_figures_of_the_proof_are_those_of_the_report_that_is_kept() -> None:
+    kept = json.loads((ROOT / "docs/chaos/report.json").read_text())
+    largest = (ROOT / "docs/proof.md").read_text().partition("The largest run so far")[2]
+    assert kept["breaches"] == []
+    figures = [kept[name] for name in ("count", "accepted", "unknown", "attempts", "receives", "landed_late", "died")]
+    figures += [sum(fault[name] for fault in kept["faults"]) for name in ("planned", "fired")]
+    assert [one for one in (*figures, *kept["ends"].values()) if f"{one:,}" not in largest] == []
