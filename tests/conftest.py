@@ -105,14 +105,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what a target cannot do, and keep the tests of one stack together on one worker."""
+    """Skip what a target cannot do, and keep the tests of one stack together on one worker.
+
+    The shared stack of a local AWS is one, each module's `own` another.
+    """
     for item in items:
         backend = _backend(item)
         for marker in item.iter_markers("needs"):
             capability = marker.args[0]
             if backend and capability not in TARGETS[backend].capabilities:
                 item.add_marker(pytest.mark.skip(reason=f"{backend} lacks {capability}"))
-        if backend or "embedded_stack" in getattr(item, "fixturenames", ()):
+        if "own" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{backend}"))
+        elif backend or "embedded_stack" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group(backend or "embedded"))
 
 

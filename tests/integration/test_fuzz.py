@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from bootstrap.paths import ROOT
+from tests.conftest import BACKENDS, own_stack
 from tests.support.fuzz_hooks import TALLY
-from tests.support.stack import DeployedStack, new_id, purge_queues
+from tests.support.stack import DeployedStack, new_id
 from tests.support.waiting import eventually
 
 EXAMPLES = os.environ.get("FUZZ_EXAMPLES", "100")
@@ -47,32 +48,32 @@ parameters."path.taskId" = {{ dictionary = "dead", probability = 0.5 }}
 """
 
 
-@pytest.fixture(autouse=True)
-def _empty_queues_afterwards(stack: DeployedStack) -> Iterator[None]:
-    """Made-up tasks ask for waits of many minutes; the tests that follow look for empty queues."""
-    yield
-    purge_queues(stack)
+@pytest.fixture(params=BACKENDS)
+def own(request: pytest.FixtureRequest) -> Iterator[DeployedStack]:
+    """A stack of its own: made-up tasks go on for long, and a sweep of another test would send them all again."""
+    with own_stack(request.param, "fuzz", {}) as stack:
+        yield stack
 
 
 @pytest.fixture
-def dead(stack: DeployedStack) -> list[str]:
+def dead(own: DeployedStack) -> list[str]:
     """Tasks that can be replayed again and again: they die of each of their generations."""
     payload = {"simulate": {"permanent": True}}
-    made = [stack.tasks.submit("simulated", payload, task_id=new_id("dead")) for _ in range(3)]
+    made = [own.tasks.submit("simulated", payload, task_id=new_id("dead")) for _ in range(3)]
     for one in made:
         eventually(one.get, lambda task: task.dead_letters)
     return [one.task_id for one in made]
 
 
 def test_whatever_a_client_sends_the_api_keeps_to_its_description(
-    stack: DeployedStack, dead: Sequence[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    own: DeployedStack, dead: Sequence[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     settings = SETTINGS.format(methods=json.dumps(METHODS), dead=json.dumps(dead))
     (tmp_path / "schemathesis.toml").write_text(settings)
     seed = os.environ.get("FUZZ_SEED") or str(random.randrange(10**9))
     # As it is served: with the kinds of task.
-    command = [str(Path(sys.executable).parent / "schemathesis"), "run", f"{stack.outputs['base_url']}/openapi.json"]
-    command += ["--url", stack.outputs["base_url"], "--header", f"x-api-key: {stack.outputs['api_key']}"]
+    command = [str(Path(sys.executable).parent / "schemathesis"), "run", f"{own.outputs['base_url']}/openapi.json"]
+    command += ["--url", own.outputs["base_url"], "--header", f"x-api-key: {own.outputs['api_key']}"]
     command += ["--phases", "coverage,fuzzing,stateful", "--max-examples", EXAMPLES, "--seed", seed, "--no-color"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), TALLY: str(tmp_path / "tally")}
 

@@ -207,7 +207,7 @@ def test_following_shows_each_line_of_many_once(stack: DeployedStack) -> None:
     [
         ({"SINCE": "abc"}, "SINCE is 'abc'; allowed: "),
         ({"LEVEL": "LOUD"}, "LEVEL is 'LOUD'; allowed: DEBUG, INFO"),
-        ({"FN": "nothing"}, "FN is 'nothing'; there are: monitor-dlq, process-task"),
+        ({"FN": "nothing"}, "FN is 'nothing'; there are: monitor_dlq, process_task"),
         ({"STAGE": "nobody"}, "Nothing is deployed on "),
     ],
 )
