@@ -80,9 +80,8 @@ def _check(params: Mapping[str, Any], model: OperationModel, **_: object) -> Non
     Raises:
         ParamValidationError: as every call of an ordinary client.
     """
-    report = ParamValidator().validate(
-        params, cast("Shape", model.input_shape)
-    )  # of an operation that takes parameters
+    taken = cast("Shape", model.input_shape)  # None only for an operation without parameters
+    report = ParamValidator().validate(params, taken)
     if report.has_errors():
         raise ParamValidationError(report=report.generate_report())
 

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bootstrap.deploy import Deployment
-from tests.support.account import Account, Said, an_account
-from tests.support.stack import DeployedStack
+from tests.support.account import Account, Said
 
 STAGE = "digest"
 RAISED = {"PROCESS_TIMEOUT_SECONDS": "60"}
-
-
-@pytest.fixture
-def account(
-    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Account]:
-    yield from an_account(stack, monkeypatch, tmp_path, capsys)
 
 
 def test_a_plan_is_carried_out_by_its_digest_and_no_other_is(

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +24,15 @@ from bootstrap.paths import ROOT
 from bootstrap.plan import Plan
 from bootstrap.targets import AWS, Place
 from tests.integration.test_deploy_aws import FREE, action_of
-from tests.support.account import Account, Said, an_account
-from tests.support.stack import DeployedStack
+from tests.support.account import Account, Said
 from tests.support.stand_in import ACCOUNT, CREDENTIALS, REGION, error, once
 from tests.unit.test_deploy_page import grants, policies
 
 
 @pytest.fixture
-def account(
-    embedded_stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Account]:
-    yield from an_account(embedded_stack, monkeypatch, tmp_path, capsys)
+def account(quick: Account) -> Account:
+    """Here always the quicker one: nothing of this depends on the emulator."""
+    return quick
 
 
 def deployed(account: Account, stage: str) -> Said:

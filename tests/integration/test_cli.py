@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +16,7 @@ from client.target import Host
 from scripts import dashboard, running
 from scripts import tasks as command
 from scripts.running import running_outputs
-from tests.support.account import Account, an_account
+from tests.support.account import Account
 from tests.support.stack import DeployedStack, free_port, new_id
 from tests.support.stand_in import ACCOUNT, error, once
 from tests.support.waiting import eventually
@@ -135,22 +133,12 @@ def test_only_open_ever_shows_the_key(stack: DeployedStack) -> None:
 # On AWS. --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def account(
-    embedded_stack: DeployedStack,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> Iterator[Account]:
-    yield from an_account(embedded_stack, monkeypatch, tmp_path, capsys)
-
-
 def test_with_target_aws_command_and_dashboard_take_the_stack_of_the_account(
-    account: Account, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    quick: Account, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
-    assert account.run("deploy-aws", "--yes", STAGE="seen").code == 0
+    assert quick.run("deploy-aws", "--yes", STAGE="seen").code == 0
     try:
         monkeypatch.setenv("STAGE", "seen")
         outputs = running.deployment_of("aws").outputs(with_key=True)
@@ -165,14 +153,14 @@ def test_with_target_aws_command_and_dashboard_take_the_stack_of_the_account(
         assert json.loads(capsys.readouterr().out)["address"] == opened.out.splitlines()[-1]
     finally:
         monkeypatch.delenv("STAGE", raising=False)
-        assert account.run("destroy-aws", "--data", "delete", "--confirm", "seen", STAGE="seen").code == 0
+        assert quick.run("destroy-aws", "--data", "delete", "--confirm", "seen", STAGE="seen").code == 0
 
 
 def test_on_aws_a_call_that_is_refused_is_explained_and_no_local_stack_taken(
-    account: Account, capsys: pytest.CaptureFixture[str]
+    quick: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    account.between.instead("DescribeStacks", once(error("AccessDenied", "not for you")))
+    quick.between.instead("DescribeStacks", once(error("AccessDenied", "not for you")))
     assert dashboard.main(["--target", "aws"]) == 1
-    account.between.instead("DescribeStacks", once(error("AccessDenied", "not for you")))
+    quick.between.instead("DescribeStacks", once(error("AccessDenied", "not for you")))
     assert cli.main(["list", "--target", "aws"], Host(running_outputs, command.show, command.account)) == 2
     assert capsys.readouterr().err.count("AWS refuses") == 2

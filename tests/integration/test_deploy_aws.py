@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,7 @@ import pytest
 from bootstrap import aws_account, console, package
 from bootstrap.errors import BootstrapError
 from bootstrap.paths import ROOT
-from tests.support.account import Account, Said, an_account
-from tests.support.stack import DeployedStack
+from tests.support.account import Account, Said
 from tests.support.stand_in import ACCOUNT, CREDENTIALS, REGION
 from tests.unit.test_deploy_page import grants, policies
 
@@ -120,21 +118,6 @@ def test_a_package_larger_than_lambda_takes_is_refused_with_the_number_and_the_l
 
 
 # On a stand-in. ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def account(
-    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Account]:
-    yield from an_account(stack, monkeypatch, tmp_path, capsys)
-
-
-@pytest.fixture
-def quick(
-    embedded_stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Account]:
-    """For what AWS does and no emulator: it is put before the quicker of them."""
-    yield from an_account(embedded_stack, monkeypatch, tmp_path, capsys)
 
 
 def test_a_stack_lives_from_its_first_plan_to_its_end(account: Account) -> None:

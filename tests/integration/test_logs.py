@@ -10,14 +10,13 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bootstrap.paths import ROOT
 from scripts import logs
-from tests.support.account import Account, an_account
+from tests.support.account import Account
 from tests.support.stack import DeployedStack, new_id, purge_queues
 from tests.support.stand_in import ACCOUNT, error, once
 from tests.support.waiting import eventually
@@ -247,24 +246,14 @@ def test_ctrl_c_ends_it_in_order(embedded_stack: DeployedStack) -> None:
 # On AWS. --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def account(
-    embedded_stack: DeployedStack,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> Iterator[Account]:
-    yield from an_account(embedded_stack, monkeypatch, tmp_path, capsys)
-
-
 def test_on_aws_the_account_is_introduced_beside_the_stream_and_throttling_waited_for(
-    account: Account, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    quick: Account, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert account.run("deploy-aws", "--yes", STAGE="logged").code == 0
+    assert quick.run("deploy-aws", "--yes", STAGE="logged").code == 0
     try:
         refused = json.dumps({"resource": "/tasks", "httpMethod": "POST", "headers": {}, "body": "no JSON"})
-        account.client("lambda").invoke(FunctionName="logged-submit-task", Payload=refused.encode())
-        account.between.instead("FilterLogEvents", once(error("ThrottlingException", "Rate exceeded")))
+        quick.client("lambda").invoke(FunctionName="logged-submit-task", Payload=refused.encode())
+        quick.between.instead("FilterLogEvents", once(error("ThrottlingException", "Rate exceeded")))
         monkeypatch.setenv("STAGE", "logged")
         capsys.readouterr()
 
@@ -277,10 +266,10 @@ def test_on_aws_the_account_is_introduced_beside_the_stream_and_throttling_waite
         assert "throttles" in err
     finally:
         monkeypatch.delenv("STAGE")
-        assert account.run("destroy-aws", "--data", "delete", "--confirm", "logged", STAGE="logged").code == 0
+        assert quick.run("destroy-aws", "--data", "delete", "--confirm", "logged", STAGE="logged").code == 0
 
 
-def test_on_aws_a_call_that_is_refused_is_explained(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
-    account.between.instead("DescribeStacks", once(error("AccessDenied", "not for you")))
+def test_on_aws_a_call_that_is_refused_is_explained(quick: Account, capsys: pytest.CaptureFixture[str]) -> None:
+    quick.between.instead("DescribeStacks", once(error("AccessDenied", "not for you")))
     assert logs.main(["--target", "aws"]) == 1
     assert "AWS refuses" in capsys.readouterr().err
