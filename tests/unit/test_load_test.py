@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 
+from bootstrap.paths import ROOT
 from scripts import load_test
 from scripts.load_test import NO_ANSWER, Load, main, percentile, run
 from tests.support.server import Reply, Request, in_turn, serving
 from tests.support.stack import free_port
+from tests.support.waiting import eventually
 
 ACCEPTED: Reply = (202, {"message": "Task accepted"})
 KEY = ("--api-key", "secret")
@@ -49,7 +51,7 @@ def test_every_task_is_posted_once_under_an_id_of_its_own_with_key_and_payload(c
     assert len({request.body["taskId"] for request in server.requests}) == len(server.requests) == 12
     assert all(request.headers["x-api-key"] == "secret" for request in server.requests)
     assert all(request.body["payload"] == {"a": 1} for request in server.requests)
-    assert _rows(capsys)["accepted"] == "12"
+    assert _rows(capsys.readouterr().out)["accepted"] == "12"
 
 
 @pytest.mark.parametrize("ending", ["", "/", "/tasks", "/tasks/"])
@@ -62,13 +64,13 @@ def test_the_url_may_end_in_tasks_or_not(ending: str) -> None:
 def test_a_task_that_was_known_counts_as_accepted(capsys: Shown) -> None:
     with serving(in_turn((200, {}))) as server:
         assert main([server.url, "2", *KEY]) == 0
-    assert _rows(capsys)["accepted"] == "2"
+    assert _rows(capsys.readouterr().out)["accepted"] == "2"
 
 
 def test_without_numbers_it_is_a_hundred_tasks_one_at_a_time(capsys: Shown) -> None:
     with serving(in_turn(ACCEPTED)) as server:
         assert main([server.url, *KEY]) == 0
-    assert (len(server.requests), _rows(capsys)["accepted"]) == (100, "100")
+    assert (len(server.requests), _rows(capsys.readouterr().out)["accepted"]) == (100, "100")
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -77,7 +79,7 @@ def test_a_busy_answer_is_tried_again_with_the_same_id_and_counted(status: int, 
         assert main([server.url, "1", *KEY]) == 0
     first, second = server.requests
     assert first.body == second.body
-    rows = _rows(capsys)
+    rows = _rows(capsys.readouterr().out)
     assert (rows["accepted"], rows["tries that were repeated"]) == ("1", "1")
 
 
@@ -85,7 +87,7 @@ def test_rejected_tasks_are_counted_by_their_status_and_make_it_fail(capsys: Sho
     with serving(_rejecting({0: 400, 1: 400, 2: 409})) as server:
         assert main([server.url, "6", *KEY]) == 1
         assert len(server.requests) == 6, "none of them is tried again"
-    rows = _rows(capsys)
+    rows = _rows(capsys.readouterr().out)
     assert (rows["accepted"], rows["rejected with 400"], rows["rejected with 409"]) == ("3", "2", "1")
 
 
@@ -119,25 +121,27 @@ def test_answers_are_measured_one_by_one() -> None:
     assert 0 < sum(answer.seconds for answer in answers) <= seconds * 2
 
 
-def test_ctrl_c_ends_it_with_130_and_what_was_answered_until_then(capsys: Shown) -> None:
-    answered = itertools.count()
-
-    def answer(_: Request) -> Reply:
-        # Once is enough, but where it meets a callback of the garbage collector: Python drops what is raised there.
-        if next(answered) % 500 == 0:
-            os.kill(os.getpid(), signal.SIGINT)
-        return ACCEPTED
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
-    try:
-        with serving(answer) as server:
-            assert main([server.url, "5000", *KEY]) == 130
-    finally:
-        signal.signal(signal.SIGINT, before)
-    shown = capsys.readouterr()
-    assert "Interrupted; this is what was done until now." in shown.out
-    assert "requests/s" in shown.out
-    assert len(server.requests) < 5000
+def test_ctrl_c_ends_it_with_130_and_what_was_answered_until_then() -> None:
+    with serving(in_turn(ACCEPTED)) as server:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "scripts.load_test", server.url, "5000", *KEY],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # A shell that runs the tests in the background has them, and all they start, ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        try:
+            eventually(lambda: len(server.requests) >= 100)
+            process.send_signal(signal.SIGINT)
+            shown, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            process.wait()
+    assert process.returncode == 130
+    assert "Interrupted; this is what was done until now." in shown
+    assert int(_rows(shown)["accepted"]) == len(server.requests), "what was on its way is counted, too"
 
 
 def test_ctrl_c_before_the_first_task_ends_it_with_130_in_one_line(
@@ -192,7 +196,7 @@ def _rejecting(statuses: dict[int, int]) -> Callable[[Request], Reply]:
     return answer
 
 
-def _rows(capsys: Shown) -> dict[str, str]:
+def _rows(shown: str) -> dict[str, str]:
     """The table of the report: name -> value."""
-    lines = [line.strip("│| ").split("│") for line in capsys.readouterr().out.splitlines() if "│" in line]
+    lines = [line.strip("│| ").split("│") for line in shown.splitlines() if "│" in line]
     return {line[0].strip(): line[1].strip() for line in lines if len(line) == 2}
