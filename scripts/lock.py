@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from bootstrap import console
 from bootstrap.paths import ROOT
 
 LOCKS: Mapping[str, tuple[str, ...]] = {
@@ -25,6 +26,14 @@ NO_HOSTS = ("--no-emit-index-url", "--no-emit-find-links")
 
 
 def main() -> int:
+    try:
+        return _resolve()
+    except KeyboardInterrupt:
+        console.fail("Interrupted. What is not told as resolved is as it was.", "`make lock` resolves all anew.")
+        return 130
+
+
+def _resolve() -> int:
     for name, (python, *sources) in LOCKS.items():
         command = [*COMPILE, *NO_HOSTS, "--python-version", python, *sources, "--output-file", name]
         if subprocess.run(command, cwd=ROOT, check=False).returncode:

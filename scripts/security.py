@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bootstrap import environments, kinds, package, preflight, settings
+from bootstrap import console, environments, kinds, package, preflight, settings
 from bootstrap.paths import ROOT, cache_dir
 from bootstrap.rules.system import System
 from bootstrap.template import Reference
@@ -133,6 +133,14 @@ def _report(results: Iterator[tuple[str, Problems]]) -> int:
 
 
 def main() -> int:
+    try:
+        return _check()
+    except KeyboardInterrupt:
+        console.fail("Interrupted.", "`make check` begins again.")
+        return 130
+
+
+def _check() -> int:
     commands = environments.python("security", LOCK, "the security checkers").parent
     with ThreadPoolExecutor() as pool:
         return _report(zip(GATES, pool.map(lambda gate: gate(commands), GATES.values()), strict=True))

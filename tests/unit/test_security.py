@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from datetime import date
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from bootstrap import preflight, settings
 from bootstrap.kinds import Kind
 from bootstrap.paths import ROOT
-from scripts import security
+from scripts import lock, security
 from scripts.lock import LOCKS
 
 ALL_LOCKS = sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.lock"), *ROOT.glob("docker/*/*.lock")))
@@ -79,3 +80,17 @@ def test_the_secret_scan_sees_new_files_and_not_its_own_baseline(tmp_path: Path)
     assert there <= set(looked_at)
     assert security.BASELINE.name not in looked_at
     assert not [name for name in looked_at if name.startswith((".venv/", ".local/"))]
+
+
+@pytest.mark.parametrize(("command", "interrupted"), [(lock, "subprocess.run"), (security, "environments.python")])
+def test_ctrl_c_ends_it_with_130_and_what_to_type_next(
+    command: ModuleType, interrupted: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"{command.__name__}.{interrupted}", interrupt)
+    assert command.main() == 130
+    said, hint = capsys.readouterr().err.splitlines()
+    assert said.startswith("error: Interrupted.")
+    assert hint.startswith("  next: `make ")
