@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -67,11 +67,8 @@ def own_stack(backend: str, name: str, settings: Mapping[str, str], swept: bool 
     with local_aws(backend) as port:
         try:
             stack = stacks.deploy(folder, backend, port, **settings)
-            if not swept:
-                events = stack.aws("events")
-                for rule in events.list_rules()["Rules"]:
-                    events.disable_rule(Name=rule["Name"])
-            yield stack
+            with nullcontext() if swept else stacks.unscheduled(stack):
+                yield stack
         finally:
             stacks.remove(folder)
 

@@ -19,7 +19,7 @@ from tests.integration.test_pipeline import logged, milliseconds_between, queues
 from tests.support import faulty
 from tests.support.fault_hook import EVERY_TRY, Fault, Rule
 from tests.support.faulty import Faults
-from tests.support.stack import DeployedStack, new_id
+from tests.support.stack import DeployedStack, new_id, unscheduled
 from tests.support.waiting import eventually
 
 # What tells the writes to a task's row from one another: a value that only this write has.
@@ -30,9 +30,10 @@ COMES_BACK_SECONDS = 3
 
 @pytest.fixture(scope="module")
 def faults(stack: DeployedStack) -> Iterator[Faults]:
-    """The functions of the stack obey rules, and the sweeper thinks that a message is lost after a second."""
+    """The functions of the stack obey rules. A message counts as lost after a second; so nothing but a test sweeps."""
     soon = {"RESEND_AFTER_SECONDS": "1"}
     with (
+        unscheduled(stack),
         faulty.visibility(stack, "dlq_url", COMES_BACK_SECONDS),
         faulty.functions(stack, SubmitTask={}, ProcessTask={}, MonitorDlq={}, SweepTasks=soon) as faults,
     ):

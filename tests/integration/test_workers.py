@@ -24,7 +24,7 @@ from tests.support.deliveries import a_delivery, deliver, silent_task
 from tests.support.fault_hook import Fault, Rule, TableLedger
 from tests.support.faulty import OUTSIDE, Faults
 from tests.support.outside_kind import released
-from tests.support.stack import DeployedStack, new_id
+from tests.support.stack import DeployedStack, new_id, unscheduled
 from tests.support.waiting import eventually
 
 SKEW_SECONDS = 300
@@ -37,8 +37,12 @@ STALE = "stale worker: the task has gone on without it"
 
 @pytest.fixture(scope="module")
 def faults(stack: DeployedStack) -> Iterator[Faults]:
+    """As in test_faults: nothing but a test sweeps."""
     soon = {"RESEND_AFTER_SECONDS": "1"}
-    with faulty.functions(stack, SubmitTask={}, ProcessTask={}, MonitorDlq={}, SweepTasks=soon) as faults:
+    with (
+        unscheduled(stack),
+        faulty.functions(stack, SubmitTask={}, ProcessTask={}, MonitorDlq={}, SweepTasks=soon) as faults,
+    ):
         yield faults
     # Where clocks differ, a copy may stay hidden for minutes; the tests that follow look for empty queues.
     stack.aws("sqs").purge_queue(QueueUrl=stack.outputs["queue_url"])

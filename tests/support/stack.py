@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -86,6 +87,20 @@ def purge_queues(stack: DeployedStack) -> None:
     """A cancelled task leaves its message behind, for minutes if it was delayed; other tests look for empty queues."""
     for url in (stack.outputs["queue_url"], stack.outputs["dlq_url"]):
         stack.aws("sqs").purge_queue(QueueUrl=url)
+
+
+@contextmanager
+def unscheduled(stack: DeployedStack) -> Iterator[None]:
+    """Inside, the sweeper and what else has a schedule run only when a test says so."""
+    events = stack.aws("events")
+    enabled = [rule["Name"] for rule in events.list_rules()["Rules"] if rule["State"] == "ENABLED"]
+    for name in enabled:
+        events.disable_rule(Name=name)
+    try:
+        yield
+    finally:
+        for name in enabled:
+            events.enable_rule(Name=name)
 
 
 def deploy(folder: Path, target: str = "embedded", port: int | None = None, **variables: str) -> DeployedStack:
