@@ -185,5 +185,5 @@ def test_with_low_fixed_costs_there_is_no_alarm_no_dashboard_and_no_metric_and_t
     watch = Watch.begin(own)
     ended = own.tasks.submit(payload={}).wait()
     own.aws("lambda").invoke(FunctionName=own.outputs["functions"]["SweepTasks"])
-    eventually(lambda: watch.messages("task completed", ended.task_id), seconds=10)
+    eventually(lambda: watch.messages("task completed", ended.task_id))
     assert watch.samples() == []
