@@ -95,6 +95,13 @@ def install_dependencies() -> Path:
     folder = cache_dir() / "lambda-dependencies" / f"{lock_hash}-{sys.implementation.cache_tag}"
     if folder.exists():
         return folder
+    with locks.in_turn(cache_dir() / "lambda-dependencies.lock"):
+        if not folder.exists():
+            _install(folder)
+    return folder
+
+
+def _install(folder: Path) -> None:
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
@@ -107,7 +114,6 @@ def install_dependencies() -> Path:
         )
     _compile(unfinished)
     unfinished.rename(folder)
-    return folder
 
 
 def _compile(folder: Path) -> None:

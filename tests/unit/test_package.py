@@ -68,6 +68,17 @@ def test_another_checkout_with_other_times_and_modes_builds_the_same_bytes(built
     }
 
 
+def test_several_that_need_the_dependencies_at_once_find_them_unpacked_whole(tmp_path: Path) -> None:
+    checkout = a_checkout(tmp_path)
+    (checkout / ".local" / "cache" / "lambda-dependencies").unlink()
+    command = [sys.executable, "-c", "from bootstrap import package; print(package.install_dependencies())"]
+    at_once = [subprocess.Popen(command, cwd=checkout, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    found = {process.communicate()[0].strip() for process in at_once}
+    assert [process.returncode for process in at_once] == [0, 0, 0]
+    [folder] = map(Path, found)
+    assert {path.name for path in folder.iterdir()} == {path.name for path in package.install_dependencies().iterdir()}
+
+
 @pytest.mark.parametrize(
     ("changed", "functions"),
     [
