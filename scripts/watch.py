@@ -10,7 +10,8 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -31,8 +32,8 @@ FOLDERS = (LAMBDAS, STORAGE_TEMPLATE.parent, DESCRIPTION.parent)
 """Watched are folders: many editors save a file by putting another in its place."""
 FRESH_SECONDS = 2
 """A file that says it was written so long before anybody looked was moved here, not saved."""
-LOOK_MS = 100
-"""So often it is said that nothing has changed."""
+LOOK_MS = 500
+"""At least so often the files are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +82,35 @@ def _deploy(deployment: Deployment) -> str | None:
 
 def saves() -> Iterator[Saved]:
     """From this call on, not from the first that is asked for, until Ctrl-C. Saves within 20 ms are one change."""
+    known = written()
     changes = watchfiles.watch(
         *FOLDERS, watch_filter=Ours(), debounce=100, step=20, rust_timeout=LOOK_MS, yield_on_timeout=True
     )
-    return _saves(itertools.chain([next(changes)], changes))  # watchfiles begins to watch with the first `next`
+    return _saves(known, itertools.chain([next(changes)], changes))  # it begins to watch with the first `next`
 
 
-def _saves(changes: Iterable[set[watchfiles.main.FileChange]]) -> Iterator[Saved]:
+def _saves(known: Mapping[Path, tuple[int, int]], changes: Iterable[object]) -> Iterator[Saved]:
+    """What the system tells is when to look, not what has changed: what it may have failed to tell is found, too."""
     looked = time.time()
-    for found in changes:
+    for _ in changes:
         before, looked = looked, time.time()
-        if found:
-            paths = sorted({Path(path) for _, path in found})
+        found = written()
+        paths = sorted(path for path in known.keys() | found.keys() if known.get(path) != found.get(path))
+        known = found
+        if paths:
             yield Saved(paths, saved_at(paths, before))
+
+
+def written() -> dict[Path, tuple[int, int]]:
+    """Each file that is watched: when it was written, in nanoseconds, and its bytes."""
+    ours, found = Ours(), dict[Path, tuple[int, int]]()
+    inside = (Path(folder, name) for folder, _, names in os.walk(LAMBDAS) for name in names)
+    for path in (*inside, *TEMPLATES, DESCRIPTION):
+        if ours(watchfiles.Change.modified, str(path)):
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                status = path.stat()
+                found[path] = status.st_mtime_ns, status.st_size
+    return found
 
 
 class Ours(watchfiles.DefaultFilter):

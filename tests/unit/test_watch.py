@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import queue
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import watchfiles
 
 from scripts import watch
 
@@ -45,6 +47,21 @@ def test_what_is_saved_while_one_change_is_deployed_is_the_next_with_its_own_tim
     path.write_text("x = 2\n")
     time.sleep(0.3)  # the deploy of the first
     assert soon(found).at == path.stat().st_mtime
+
+
+def test_a_save_that_the_system_does_not_tell_of_is_found_all_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / "handler.py"
+    path.write_text("x = 1\n")
+    silence: set[watchfiles.main.FileChange] = set()
+    monkeypatch.setattr("watchfiles.watch", lambda *_, **__: itertools.repeat(silence))
+    found = watch.saves()
+    path.write_text("x = 20\n")
+    (folder / "handler.pyc").write_text("no source")
+    assert soon(found).paths == [path]
+    path.unlink()
+    assert soon(found).paths == [path]
 
 
 def test_a_file_that_was_moved_here_counts_from_now_on(folder: Path) -> None:
