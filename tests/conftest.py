@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -67,8 +67,9 @@ def own_stack(backend: str, name: str, settings: Mapping[str, str], swept: bool 
     with local_aws(backend) as port:
         try:
             stack = stacks.deploy(folder, backend, port, **settings)
-            with nullcontext() if swept else stacks.unscheduled(stack):
-                yield stack
+            if not swept:
+                stacks.unschedule(stack)
+            yield stack
         finally:
             stacks.remove(folder)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import signal
 import subprocess
 import sys
 import zipfile
@@ -25,6 +24,7 @@ from bootstrap.plan import Plan
 from bootstrap.targets import AWS, Place
 from tests.integration.test_deploy_aws import FREE, action_of
 from tests.support.account import Account, Said
+from tests.support.processes import heeds_ctrl_c
 from tests.support.stand_in import ACCOUNT, CREDENTIALS, REGION, error, once
 from tests.unit.test_deploy_page import grants, policies
 
@@ -212,8 +212,7 @@ def process(account: Account, folder: Path, stage: str, **variables: str) -> sub
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell that runs the tests in the background has SIGINT ignored, and its children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heeds_ctrl_c,
     )
 
 

@@ -17,6 +17,7 @@ from tests.chaos.journal import Journal, number_of
 from tests.chaos.plan import Plan
 from tests.chaos.run import PROFILE, Run, hooked
 from tests.support import stack as stacks
+from tests.support.processes import heeds_ctrl_c
 
 COUNT, SEED = 120, 7
 
@@ -44,7 +45,6 @@ def test_while_everything_breaks_no_task_is_lost_and_none_is_done_twice(local_fo
 
 
 def test_a_run_that_is_interrupted_still_accounts_for_what_it_has_seen(tmp_path: Path) -> None:
-    # A shell that runs the tests in the background has SIGINT ignored, and its children inherit that.
     run = subprocess.Popen(
         [sys.executable, "-m", "tests.chaos"],
         cwd=ROOT,
@@ -52,7 +52,7 @@ def test_a_run_that_is_interrupted_still_accounts_for_what_it_has_seen(tmp_path:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heeds_ctrl_c,
     )
     assert run.stdout is not None
     said = []

@@ -17,6 +17,7 @@ import pytest
 from bootstrap.paths import ROOT
 from scripts import logs
 from tests.support.account import Account
+from tests.support.processes import heeds_ctrl_c
 from tests.support.stack import DeployedStack, new_id, purge_queues
 from tests.support.stand_in import ACCOUNT, error, once
 from tests.support.waiting import eventually
@@ -49,9 +50,13 @@ def shown(stack: DeployedStack, **variables: str) -> list[Document]:
 def follower(stack: DeployedStack, **variables: str) -> Iterator[subprocess.Popen[str]]:
     run = environment(stack, FOLLOW="1", **variables)
     pipe = subprocess.PIPE
-    with subprocess.Popen(COMMAND, cwd=ROOT, env=run, stdout=pipe, stderr=pipe, text=True) as process:
-        yield process
-        process.kill()
+    with subprocess.Popen(
+        COMMAND, cwd=ROOT, env=run, stdout=pipe, stderr=pipe, text=True, preexec_fn=heeds_ctrl_c
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 # One task. ------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootstrap.paths import ROOT, cache_dir
+from tests.support.processes import heeds_ctrl_c
 
 PARTS = ("bootstrap", "lambdas", "client", "scripts", "tests", "docs/openapi.yaml")
 FILES = ("pyproject.toml", "Makefile", "docker-compose.yml", "requirements-lambda.lock", "requirements-embedded.lock")
@@ -43,8 +43,7 @@ class Checkout:
                 env={**self._environment(variables), "PYTHONUNBUFFERED": "1"},
                 stdout=said,
                 stderr=subprocess.STDOUT,
-                # A shell that runs the tests in the background has them, and all they start, ignore Ctrl-C.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+                preexec_fn=heeds_ctrl_c,
             )
             try:
                 yield process

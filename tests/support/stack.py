@@ -89,18 +89,23 @@ def purge_queues(stack: DeployedStack) -> None:
         stack.aws("sqs").purge_queue(QueueUrl=url)
 
 
-@contextmanager
-def unscheduled(stack: DeployedStack) -> Iterator[None]:
-    """Inside, the sweeper and what else has a schedule run only when a test says so."""
+def unschedule(stack: DeployedStack) -> list[str]:
+    """From now on what has a schedule, as the sweeper, runs only when a test says so. The rules that were enabled."""
     events = stack.aws("events")
     enabled = [rule["Name"] for rule in events.list_rules()["Rules"] if rule["State"] == "ENABLED"]
     for name in enabled:
         events.disable_rule(Name=name)
+    return enabled
+
+
+@contextmanager
+def unscheduled(stack: DeployedStack) -> Iterator[None]:
+    enabled = unschedule(stack)
     try:
         yield
     finally:
         for name in enabled:
-            events.enable_rule(Name=name)
+            stack.aws("events").enable_rule(Name=name)
 
 
 def deploy(folder: Path, target: str = "embedded", port: int | None = None, **variables: str) -> DeployedStack:

@@ -23,6 +23,7 @@ from client.cli import main
 from client.target import Host
 from client.words import Usage
 from scripts import tasks as command
+from tests.support.processes import heeds_ctrl_c
 from tests.support.server import Reply, Request, Server, in_turn, serving
 from tests.support.stack import free_port
 from tests.support.waiting import eventually
@@ -665,8 +666,7 @@ def started(server: Server, *words: str, out: int = subprocess.PIPE, **more: str
         env=environment,
         stdout=out,
         stderr=subprocess.PIPE,
-        # A shell that runs the tests in the background has them, and all they start, ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heeds_ctrl_c,
     )
     try:
         yield process

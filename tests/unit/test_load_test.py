@@ -12,6 +12,7 @@ import pytest
 from bootstrap.paths import ROOT
 from scripts import load_test
 from scripts.load_test import NO_ANSWER, Load, main, percentile, run
+from tests.support.processes import heeds_ctrl_c
 from tests.support.server import Reply, Request, in_turn, serving
 from tests.support.stack import free_port
 from tests.support.waiting import eventually
@@ -129,8 +130,7 @@ def test_ctrl_c_ends_it_with_130_and_what_was_answered_until_then() -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            # A shell that runs the tests in the background has them, and all they start, ignore Ctrl-C.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=heeds_ctrl_c,
         )
         try:
             eventually(lambda: len(server.requests) >= 100)

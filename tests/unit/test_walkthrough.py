@@ -16,6 +16,7 @@ from bootstrap.errors import BootstrapError
 from bootstrap.paths import ROOT
 from scripts import walkthrough
 from scripts.walkthrough import Block, blocks, documents, environment, script, walk
+from tests.support.processes import heeds_ctrl_c
 from tests.support.waiting import eventually
 
 MARKS = {"run", "aws", "interactive", "slow", "fragment"}
@@ -256,7 +257,12 @@ def test_an_interrupt_stops_what_was_started_and_removes_the_clone(
     run = {**variables(diary), "TMPDIR": str(places), "PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(root)], env=run, stdout=pipe, stderr=pipe, text=True
+        [sys.executable, "-c", code, str(root)],
+        env=run,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        preexec_fn=heeds_ctrl_c,
     ) as going:
         note = tmp_path / "pid"
         pid = int(eventually(lambda: note.read_text().strip() if note.exists() else ""))
