@@ -100,6 +100,7 @@ def unschedule(stack: DeployedStack) -> list[str]:
 
 @contextmanager
 def unscheduled(stack: DeployedStack) -> Iterator[None]:
+    """As `unschedule`, inside; afterwards the rules are as they were."""
     enabled = unschedule(stack)
     try:
         yield
