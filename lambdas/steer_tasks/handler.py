@@ -149,7 +149,7 @@ def _generation(body: str) -> int | None:
     Raises:
         HttpError: 400, the body is something else.
     """
-    if not body.strip():
+    if not body:
         return None
     try:
         document = json.loads(body)

@@ -66,7 +66,7 @@ def test_a_replayed_task_is_told_and_told_again(world: World) -> None:
     assert world.queue.sent == [(Message(TASK_ID, 2), 0)]
 
 
-@pytest.mark.parametrize("body", [None, "", " \n", "{}"])
+@pytest.mark.parametrize("body", [None, "", "{}"])
 def test_a_replay_needs_no_generation(body: str | None, world: World) -> None:
     planted(world.store, RECORDED)
     assert world.redrive(body)[0] == 202
@@ -78,6 +78,7 @@ def test_a_body_may_come_in_base64(world: World) -> None:
 
 
 BAD_BODIES = [
+    "\n",  # not absent, and not JSON
     "{",
     "[]",
     "null",
