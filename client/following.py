@@ -70,7 +70,7 @@ def _watch(screen: Screen) -> Iterator[Callable[[Task], None]]:
 
         def draw(task: Task) -> None:
             last[:] = [task]
-            live.update(shown.timeline(task) if task.ended else shown.moving(task))
+            live.update(shown.timeline(task) if task.ended else shown.moving(task), refresh=True)
 
         try:
             yield draw

@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from lambdas.common import aws
@@ -30,6 +31,8 @@ from tests.support.stack import DeployedStack, new_id
 from tests.support.waiting import eventually
 
 TOKENS, COST = 500, 5
+PATIENT = aws.CONFIG.merge(Config(connect_timeout=30, read_timeout=30))
+"""The functions' own, but an emulator that is slow for a moment is no fault: there is no try left for it."""
 CLAIM, COMPLETION = ":leaseUntil", ":result"
 
 
@@ -43,7 +46,7 @@ class Client:
     """The functions' own client, its quota used up, under a rule of the test's own."""
 
     def __init__(self, stack: DeployedStack, rule: Rule) -> None:
-        self.real: Any = boto3.client("dynamodb", config=aws.CONFIG, **stack.place.client_options())
+        self.real: Any = boto3.client("dynamodb", config=PATIENT, **stack.place.client_options())
         drain = Rule("dynamodb", "DescribeTable", "throttled", range(1, TOKENS))
         self.ledger = MemoryLedger(drain, rule)
         self.store = TaskStore(self.real, stack.outputs["table_name"])
@@ -130,7 +133,7 @@ def test_a_put_without_retries_is_an_unknown_outcome_that_a_repeat_settles(stack
 
 def test_with_its_quota_the_same_client_gets_over_the_same_fault(stack: DeployedStack) -> None:
     """What the tests above would miss if the quota were not used up: the SDK tries three times."""
-    client: Any = boto3.client("dynamodb", config=aws.CONFIG, **stack.place.client_options())
+    client: Any = boto3.client("dynamodb", config=PATIENT, **stack.place.client_options())
     ledger = MemoryLedger(Rule("dynamodb", "DescribeTable", "throttled", EVERY_TRY))
     install(client.meta.events, ledger)
 

@@ -7,15 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-COMPANY_SECONDS = 0.2
-"""How long a call waits for one beside it. Nothing is asserted of it but that two of one id never meet."""
-
 
 class Slow:
-    """Each call of `operation` waits for another one to begin beside it; `most` says how many ever did."""
+    """Each call of `operation` waits up to `seconds` for another one to begin beside it; `most` says how many did."""
 
-    def __init__(self, client: object, operation: str) -> None:
-        self._client, self._operation = client, operation
+    def __init__(self, client: object, operation: str, seconds: float) -> None:
+        self._client, self._operation, self._seconds = client, operation, seconds
         self._lock, self._company = threading.Lock(), threading.Event()
         self._under_way = self.most = 0
 
@@ -29,7 +26,7 @@ class Slow:
             self.most = max(self.most, self._under_way)
             if self._under_way > 1:
                 self._company.set()
-        self._company.wait(COMPANY_SECONDS)
+        self._company.wait(self._seconds)
         with self._lock:
             self._under_way -= 1
         return real(**request)

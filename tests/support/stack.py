@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +36,12 @@ FAST = {
 }
 """Settings under which the same code is quick: two cores, no work, short waits, failures only on order;
 webhooks reach receivers on this machine."""
+
+PORTS = range(20_000, 32_000)
+"""Below those that a system hands out itself: Linux begins at 32768, macOS at 49152."""
+_SHIFT = os.getpid() * 61 % len(PORTS)
+"""Processes that begin one after the other, as the workers of pytest do, do not look at the same ports."""
+_ports: Iterator[int] = itertools.cycle([*PORTS[_SHIFT:], *PORTS[:_SHIFT]])
 
 
 @dataclass(frozen=True)
@@ -129,9 +136,12 @@ def remove(folder: Path) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that is free, and most likely still is once it is used: nobody but this process is given it."""
+    for port in _ports:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("these ports never end")
 
 
 def new_folder(tests: Path, name: str) -> Path:

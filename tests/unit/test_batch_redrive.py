@@ -144,12 +144,12 @@ def test_one_task_several_times_is_done_in_turn(world: World) -> None:
     assert world.sent == [("a", 2), ("b", 2)]
 
 
-@pytest.mark.parametrize(("ids", "side_by_side"), [("aaa", 1), ("ab", 2)])
+@pytest.mark.parametrize(("ids", "side_by_side", "seconds"), [("aaa", 1, 0.2), ("ab", 2, 60)])
 def test_wishes_for_one_task_are_carried_out_in_turn_and_others_side_by_side(
-    ids: str, side_by_side: int, world: World
+    ids: str, side_by_side: int, seconds: float, world: World
 ) -> None:
     world.bury(*{*ids})
-    slow = world.client = Slow(world.client, "update_item")
+    slow = world.client = Slow(world.client, "update_item", seconds)
     assert world.redrive(*[wish(one, 1) for one in ids])[0] == ("a", 202, DONE)
     assert slow.most == side_by_side
 

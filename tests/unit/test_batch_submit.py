@@ -224,9 +224,11 @@ def test_a_whole_batch_of_one_id_is_one_task(count: int, world: World) -> None:
     assert world.sqs.taken == [("a", 1, 0)]
 
 
-@pytest.mark.parametrize(("ids", "side_by_side"), [("aaa", 1), ("ab", 2)])
-def test_tasks_of_one_id_are_put_in_turn_and_others_side_by_side(ids: str, side_by_side: int, world: World) -> None:
-    slow = world.client = Slow(world.client, "put_item")
+@pytest.mark.parametrize(("ids", "side_by_side", "seconds"), [("aaa", 1, 0.2), ("ab", 2, 60)])
+def test_tasks_of_one_id_are_put_in_turn_and_others_side_by_side(
+    ids: str, side_by_side: int, seconds: float, world: World
+) -> None:
+    slow = world.client = Slow(world.client, "put_item", seconds)
     results = world.submit(*[a_task_of(task_id, number) for number, task_id in enumerate(ids)])
     assert slow.most == side_by_side
     assert results[0]["status"] == 202

@@ -150,16 +150,18 @@ def test_the_bare_calls_are_named_with_what_they_write() -> None:
 
 
 def test_what_a_process_used_counts_although_it_has_ended() -> None:
-    busy = subprocess.Popen(
-        [sys.executable, "-c", "import time\nwhile time.process_time() < 0.3: pass\ntime.sleep(60)"]
-    )
+    code = "import sys, time\nsys.stdin.readline()\nwhile time.process_time() < 0.5: pass\ntime.sleep(60)"
+    busy = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, text=True)
     pids = [busy.pid]
     watch = Watch(lambda: pids)
     with watch:
-        eventually(lambda: sum(psutil.Process(busy.pid).cpu_times()[:2]), lambda used: used >= 0.25)
-        watch.look()
-        busy.kill()
-        busy.wait()
+        before = sum(psutil.Process(busy.pid).cpu_times()[:2])
+        with busy:
+            assert busy.stdin is not None
+            print("go on", file=busy.stdin, flush=True)
+            eventually(lambda: sum(psutil.Process(busy.pid).cpu_times()[:2]), lambda used: used >= before + 0.25)
+            watch.look()
+            busy.kill()
         pids.clear()
     assert watch.spent() >= 0.2
     assert watch.memory_mb > 1

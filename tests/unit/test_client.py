@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -198,13 +200,15 @@ def test_waiting_looks_again_until_the_task_has_ended_whichever_way(end: str) ->
     assert (task.status, task.ended) == (end, True)
 
 
-def test_waiting_too_long_ends_with_the_last_state() -> None:
+def test_waiting_too_long_ends_with_the_last_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count()  # of seconds: one at each look
+    monkeypatch.setattr("client.tasks.time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None))
     with serving(in_turn(a_task("SUBMITTED", 0), a_task("FAILED_PENDING", 2))) as server:
         submitted = Submitted(client_of(server), "task-1", True)
         with pytest.raises(WaitTimeout) as error:
-            submitted.wait(timeout=0.05, poll=0.01)
+            submitted.wait(timeout=1)
     assert (error.value.task.status, error.value.task.attempts) == ("FAILED_PENDING", 2)
-    assert str(error.value) == "task task-1 is FAILED_PENDING after 0.05 s (attempts: 2)"
+    assert str(error.value) == "task task-1 is FAILED_PENDING after 1 s (attempts: 2)"
 
 
 def test_an_ended_task_is_returned_though_there_is_no_time_to_wait() -> None:

@@ -635,8 +635,8 @@ SLOW: dict[str, Act] = {
 @pytest.mark.parametrize("act", SLOW.values(), ids=SLOW)
 def test_a_slow_receiver_holds_the_worker_for_as_long_as_the_attempt_may_take(act: Act, limit: str) -> None:
     seconds, left = (1.0, 20.0) if limit == "the payload's" else (20.0, 1.0 + webhook.KEPT_SECONDS)
-    begun = time.monotonic()
     with receiving(act) as receiver:
+        begun = time.monotonic()
         ends_at = begun + left
         work = Work(
             "task-1",
@@ -663,7 +663,7 @@ def test_a_name_server_that_hangs_does_not_hold_the_worker() -> None:
     try:
         with pytest.raises(NoAnswer, match=r"^http://hooks\.example: no answer in time$"):
             sent("http://hooks.example/", way(never), timeoutSeconds=0.2)
-        assert asked.is_set()
+        assert asked.wait(60)
     finally:
         over.set()
 
@@ -789,7 +789,7 @@ def test_a_certificate_that_is_not_the_receivers_ends_the_connection_before_anyt
 def test_a_secured_receiver_that_drips_is_cut_off_too(pem: Path) -> None:
     with receiving(drip(b"HTTP/1.1 200 OK\r\nX: "), tls=server_side(pem)) as receiver:
         with pytest.raises(NoAnswer, match="no answer in time"):
-            sent(f"https://hooks.example:{receiver.port}/", way(trust=trusted(pem)), timeoutSeconds=0.5)
+            sent(f"https://hooks.example:{receiver.port}/", way(trust=trusted(pem)), timeoutSeconds=3)
         assert receiver.released.acquire(timeout=30), "the connection is still held"
 
 
