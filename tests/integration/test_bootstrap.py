@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from bootstrap.paths import ROOT
 from client import TaskClient
 from tests.conftest import BACKENDS, local_aws
 from tests.support import stack as stacks
+from tests.support.processes import ended
 from tests.support.stack import FAST, DeployedStack, bootstrap, free_port
 from tests.support.waiting import eventually
 
@@ -63,7 +63,7 @@ def test_down_leaves_no_process_and_the_data_are_there_after_the_next_up(own: De
     family = [server, *server.children(recursive=True)]
 
     assert bootstrap(own.folder, "down").returncode == 0
-    assert not [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    assert not [process for process in family if not ended(process)]
     with pytest.raises(requests.ConnectionError):
         requests.get(own.outputs["api_url"], timeout=5)
 
@@ -81,8 +81,9 @@ def test_down_when_nothing_runs_says_so(local_folder: Path) -> None:
 
 @on_embedded_only
 def test_a_server_killed_without_warning_is_started_anew_by_up(own: DeployedStack) -> None:
-    os.kill(pid_of(own.folder), signal.SIGKILL)
-    eventually(lambda: not psutil.pid_exists(pid_of(own.folder)) or _zombie(pid_of(own.folder)))
+    server = psutil.Process(pid_of(own.folder))
+    server.kill()
+    eventually(lambda: ended(server))
 
     status = bootstrap(own.folder, "status")
     assert status.returncode == 1
@@ -91,10 +92,6 @@ def test_a_server_killed_without_warning_is_started_anew_by_up(own: DeployedStac
     assert up(own).returncode == 0
     outputs = stacks.outputs_of(own.folder)
     assert TaskClient(outputs["api_url"], outputs["api_key"]).submit(payload={}).wait().status == "COMPLETED"
-
-
-def _zombie(pid: int) -> bool:
-    return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.parametrize("note", ["", "{", '{"target": "embedded"}', '{"target": "embedded", "port": 1, "pid": 1}'])

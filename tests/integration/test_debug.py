@@ -29,6 +29,7 @@ from scripts.function_names import logical_id
 from tests.conftest import BACKENDS, own_stack
 from tests.support import workers
 from tests.support.dap import Debugger
+from tests.support.processes import not_for_ever
 from tests.support.stack import FAST, DeployedStack, bootstrap, free_port, new_id
 from tests.support.waiting import eventually
 
@@ -100,7 +101,8 @@ def make_debug(stack: DeployedStack, **variables: str) -> Iterator[MakeDebug]:
         text=True,
     )
     try:
-        yield MakeDebug(process, port)
+        with not_for_ever(process):
+            yield MakeDebug(process, port)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)

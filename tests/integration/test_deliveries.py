@@ -18,7 +18,7 @@ from client import Steered, Task, TaskClient
 from lambdas.common.queue import body_of
 from lambdas.common.rows import stray_partition
 from lambdas.common.task import VERSION, IndexClass, Message, Status
-from tests.integration.test_pipeline import logged, queues_are_empty, sweep
+from tests.integration.test_pipeline import logged, sweep, until_queues_are_empty
 from tests.support import faulty
 from tests.support.deliveries import a_delivery, a_record, deliver, invocations, paused, silent_task
 from tests.support.stack import DeployedStack, new_id
@@ -58,7 +58,7 @@ def test_copies_delivered_at_the_same_instant_are_one_run(stack: DeployedStack) 
 
 
 def test_one_message_given_to_three_workers_at_once_is_one_run(stack: DeployedStack) -> None:
-    task = silent_task(stack, {"simulate": {"workSeconds": 4}})
+    task = silent_task(stack, {"simulate": {"workSeconds": 8}})
 
     with ThreadPoolExecutor(3) as pool:
         answers = list(pool.map(lambda _: deliver(stack, [a_delivery(task, "the-same")]), range(3)))
@@ -108,7 +108,7 @@ def test_a_message_that_comes_after_the_end_changes_nothing(
 
     eventually(lambda: [line["message"] for line in logged(stack, function, task_id)], lambda told: said in told)
     assert stack.tasks.get(task_id) == before
-    eventually(lambda: queues_are_empty(stack))
+    until_queues_are_empty(stack)
 
 
 # In any order. --------------------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def test_nine_tasks_beside_a_poison_message_complete_in_the_same_batch_and_the_p
     eventually(beside_poison, lambda found: found == ids)
     stray = eventually(lambda: stray_of(stack, poison))
     assert stray["reason"] == {"S": "unreadable"}
-    eventually(lambda: queues_are_empty(stack))
+    until_queues_are_empty(stack)
 
 
 def test_a_batch_in_which_everything_fails_comes_again_task_by_task_and_completes(stack: DeployedStack) -> None:
@@ -218,13 +218,13 @@ def test_a_response_to_a_batch_of_every_sort_names_what_must_come_again_and_noth
 def test_a_worker_slower_than_the_visibility_timeout_holds_an_expired_receipt_and_the_task_is_done_all_the_same(
     stack: DeployedStack,
 ) -> None:
-    short_lease = faulty.configured(stack, "ProcessTask", Timeout=4)
+    short_lease = faulty.configured(stack, "ProcessTask", Timeout=8)
     with faulty.visibility(stack, "queue_url", 1), short_lease:
         orders = {"workSeconds": 2, "failAttempts": [1]}
         task = stack.tasks.submit(payload={"simulate": orders}).wait()
         # The message was given out again, though the worker that held it had not yet said how it ended.
         told = eventually(lambda: ends(stack, task.task_id), lambda told: told.total() > 2)
-        eventually(lambda: queues_are_empty(stack))
+        until_queues_are_empty(stack)
 
     assert told[BUSY] + told["acknowledged: already COMPLETED"] >= 1
     assert (told["task failed"], told["task completed"]) == (1, 1)
@@ -331,7 +331,7 @@ def test_a_thousand_messages_through_a_throttled_function_cost_receives_and_not_
 
     rows = list(stack.store.get_many(ids))
     assert Counter((row.status, row.attempts) for row in rows) == {(Status.COMPLETED, 1): MESSAGES}
-    eventually(lambda: queues_are_empty(stack))
+    until_queues_are_empty(stack)
 
 
 def burnt(stack: DeployedStack) -> list[str]:

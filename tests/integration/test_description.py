@@ -75,7 +75,7 @@ def replayed(stack: DeployedStack) -> str:
 STANDING: dict[str, tuple[Made, dict[str, Any]]] = {
     "parked": (parked, {"status": "SUBMITTED", "attempts": 0, "error": None, "result": None}),
     "processing": (
-        simulating(lambda task: task.status == "PROCESSING", workSeconds=6),
+        simulating(lambda task: task.status == "PROCESSING", workSeconds=8),
         {"status": "PROCESSING", "attempts": 1, "nextAttemptAt": None, "result": None},
     ),
     "parked between two attempts": (

@@ -19,13 +19,21 @@ def verdicts(results: list[Result]) -> Mapping[str, str]:
 
 
 def test_the_page_of_parity_tells_what_is_seen_now(stack: DeployedStack) -> None:
-    page, backend = recorded(), stack.place.target.name
+    backend = stack.place.target.name
 
     results = examine(stack.place, PROBES, quiet)
 
-    assert [result.probe.name for result in results] == list(page)
-    stale = [result for result in results if result.finding.verdict != page[result.probe.name][backend]]
+    assert [result.probe.name for result in results] == list(recorded())
+    # What is counted from outside can be missed once on a busy machine; what has really changed is seen twice.
+    again = examine(stack.place, [result.probe for result in told_otherwise(results, backend)], quiet)
+    stale = told_otherwise(again, backend)
     assert not stale, f"docs/parity.md says otherwise: {verdicts(stale)}"
+
+
+def told_otherwise(results: list[Result], backend: str) -> list[Result]:
+    """Those that are not as the page says."""
+    page = recorded()
+    return [result for result in results if result.finding.verdict != page[result.probe.name][backend]]
 
 
 def test_each_probe_says_so_when_the_rule_is_broken(stack: DeployedStack) -> None:

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from client import Task
 from lambdas.common.task import Message
 from tests.integration.test_iam import acting_as
-from tests.integration.test_pipeline import logged, queues_are_empty
+from tests.integration.test_pipeline import logged, until_queues_are_empty
 from tests.support.stack import DeployedStack, new_id
 from tests.support.waiting import eventually
 
@@ -72,7 +72,7 @@ def test_no_money_is_made_or_lost_by_transfers_back_and_forth_at_once_all_of_the
 
     assert {task.status for task in tasks} == {"COMPLETED"}
     assert [task.result for task in tasks] == [{"moved": amount} for _, _, amount in ways]
-    eventually(lambda: queues_are_empty(stack))
+    until_queues_are_empty(stack)
     assert (balance(stack, ann), balance(stack, bob)) == (100 - 15, 100 + 15)
 
 

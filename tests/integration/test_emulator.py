@@ -18,9 +18,10 @@ from lambdas.common.task import TERMINAL, Status
 from scripts.ledger import Ledger
 from tests.conftest import BACKENDS, own_stack
 from tests.integration.test_effects import balance
-from tests.integration.test_pipeline import queues_are_empty, sweep
+from tests.integration.test_pipeline import sweep, until_queues_are_empty
 from tests.support import faulty, workers
 from tests.support import stack as stacks
+from tests.support.processes import ended
 from tests.support.stack import FAST, DeployedStack, bootstrap, new_id
 from tests.support.waiting import eventually
 
@@ -87,7 +88,7 @@ def test_a_deploy_in_the_middle_of_a_run_loses_no_task_and_does_none_twice(own: 
     assert ledger.problems(ledger.dead(own.store)) == []
     assert {task.status for task in ledger.tasks.values()} == {Status.COMPLETED}
     assert balance(own, account) == len(accepted)
-    eventually(lambda: queues_are_empty(own))
+    until_queues_are_empty(own)
 
 
 # A local AWS that is killed. ------------------------------------------------------------------------------------------
@@ -100,7 +101,7 @@ def kill(stack: DeployedStack) -> None:
         return
     server = psutil.Process(workers.server_pid(stack.folder))
     server.kill()
-    eventually(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)
+    eventually(lambda: ended(server))
 
 
 def docker(*arguments: str) -> str:
@@ -133,8 +134,9 @@ def test_a_local_aws_killed_in_the_middle_goes_on_with_what_it_had_saved_and_wha
     if keeps:  # a clean stop in the middle saves everything, the messages too
         assert bootstrap(own.folder, "down").returncode == 0
         own = up(own)
-    lost = submitted(own, "lost")
-    on_their_way = [task for task in own.store.get_many(saved + lost) if task.status not in TERMINAL]
+    store = own.store
+    lost = submitted(own, "lost", held=2)
+    on_their_way = [task for task in store.get_many(saved + lost) if task.status not in TERMINAL]
     assert on_their_way, "the kill would hit nothing"
 
     with killed(own):

@@ -15,7 +15,7 @@ import pytest
 from client import Submitted, Task, TaskClient, Unavailable
 from lambdas.common.queue import body_of
 from lambdas.common.task import IndexClass, Message, Status
-from tests.integration.test_pipeline import logged, milliseconds_between, queues_are_empty, sweep, times
+from tests.integration.test_pipeline import logged, milliseconds_between, sweep, times, until_queues_are_empty
 from tests.support import faulty
 from tests.support.fault_hook import EVERY_TRY, Fault, Rule
 from tests.support.faulty import Faults
@@ -47,7 +47,7 @@ def task_id() -> str:
 
 def once(stack: DeployedStack) -> TaskClient:
     """A client that does not repeat a request by itself."""
-    return TaskClient(stack.outputs["api_url"], stack.outputs["api_key"], tries=1)
+    return TaskClient(stack.outputs["api_url"], stack.outputs["api_key"], tries=1, timeout=120)
 
 
 def statuses(task: Task) -> list[str]:
@@ -325,7 +325,7 @@ def test_a_dead_task_has_exactly_one_dead_letter_whatever_goes_wrong_in_the_moni
 
     assert row is not None
     assert (row.status, row.generation) == (Status.FAILED_FINAL, 1)
-    eventually(lambda: queues_are_empty(stack))
+    until_queues_are_empty(stack)
     # Neither a redelivery nor this copy records it anew.
     stack.aws("sqs").send_message(QueueUrl=stack.outputs["dlq_url"], MessageBody=body_of(Message(task_id, 1)))
     told = eventually(lambda: monitored(stack, task_id), lambda told: "recorded before" in told)

@@ -75,10 +75,11 @@ def test_whatever_a_client_sends_the_api_keeps_to_its_description(
     command = [str(Path(sys.executable).parent / "schemathesis"), "run", f"{own.outputs['base_url']}/openapi.json"]
     command += ["--url", own.outputs["base_url"], "--header", f"x-api-key: {own.outputs['api_key']}"]
     command += ["--phases", "coverage,fuzzing,stateful", "--max-examples", EXAMPLES, "--seed", SEED, "--no-color"]
+    command += ["--request-timeout", "120"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), TALLY: str(tmp_path / "tally")}
 
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600, check=False
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=1800, check=False
     )
 
     cases = re.search(r"(\d+) generated", done.stdout)

@@ -27,11 +27,19 @@ def make_invoke(stack: DeployedStack, **variables: str) -> subprocess.CompletedP
 
 def answer(stack: DeployedStack, function: str) -> Any:
     """To the function's sample, called by the name with hyphens; what it says is shown beside it."""
-    done = make_invoke(stack, FN=function.replace("_", "-"))
-    assert done.returncode == 0, done.stderr
-    assert f"dev-{function.replace('_', '-')} answered in " in done.stderr
-    assert f'"service":"{function.replace("_", "-")}"' in done.stderr.replace(": ", ":")
+    name = function.replace("_", "-")
+    done = invoked(stack, name, f'"service":"{name}"')
+    assert f"dev-{name} answered in " in done.stderr
     return json.loads(done.stdout)
+
+
+def invoked(stack: DeployedStack, function: str, words: str) -> subprocess.CompletedProcess[str]:
+    """What shows these words of the function: a busy emulator may leave a line out of its answer, but not each time."""
+    done = eventually(
+        lambda: make_invoke(stack, FN=function), lambda done: done.returncode or words in done.stderr.replace(": ", ":")
+    )
+    assert done.returncode == 0, done.stderr
+    return done
 
 
 def body(answered: Any, status: int) -> Any:
@@ -65,16 +73,14 @@ def test_process_reports_the_message_of_a_task_that_is_not_there(stack: Deployed
 
 
 def test_monitor_takes_a_body_that_is_not_ours_for_a_stray(stack: DeployedStack) -> None:
-    done = make_invoke(stack, FN="monitor_dlq")
+    done = invoked(stack, "monitor_dlq", "stray:unreadable")
     assert json.loads(done.stdout) == {"batchItemFailures": []}
-    assert "stray: unreadable" in done.stderr
     assert STRAY["messageId"] in done.stderr
 
 
 def test_sweep_says_what_it_healed(stack: DeployedStack) -> None:
-    done = make_invoke(stack, FN="sweep_tasks")
+    done = invoked(stack, "sweep_tasks", '"trigger":"aws.events"')
     assert json.loads(done.stdout)["failed"] == 0
-    assert '"trigger":"aws.events"' in done.stderr.replace(": ", ":")
 
 
 def test_each_function_is_tried_here() -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import pytest
 from bootstrap.paths import ROOT
 from scripts import logs
 from tests.support.account import Account
-from tests.support.processes import heeds_ctrl_c
+from tests.support.processes import heeds_ctrl_c, not_for_ever
 from tests.support.stack import DeployedStack, new_id, purge_queues
 from tests.support.stand_in import ACCOUNT, error, once
 from tests.support.waiting import eventually
@@ -54,9 +55,28 @@ def follower(stack: DeployedStack, **variables: str) -> Iterator[subprocess.Pope
         COMMAND, cwd=ROOT, env=run, stdout=pipe, stderr=pipe, text=True, preexec_fn=heeds_ctrl_c
     ) as process:
         try:
-            yield process
+            with not_for_ever(process):
+                yield process
         finally:
             process.kill()
+
+
+@contextmanager
+def more_to_do(stack: DeployedStack) -> Iterator[None]:
+    """Meanwhile tasks come: an emulator may hold the last line of a worker back until that is called again."""
+    over = threading.Event()
+
+    def go_on() -> None:
+        while not over.wait(2):
+            stack.tasks.submit(payload={})
+
+    going = threading.Thread(target=go_on)
+    going.start()
+    try:
+        yield
+    finally:
+        over.set()
+        going.join()
 
 
 # One task. ------------------------------------------------------------------------------------------------------------
@@ -107,7 +127,9 @@ def test_a_task_is_followed_through_all_functions_to_its_end(stack: DeployedStac
     found = documents(done.stdout)
     assert {document["task_id"] for document in found} == {task_id}
     told = [(document["function"], document["message"]) for document in found]
-    assert [step for step in told if step in steps] == steps
+    # The first to tell may be overtaken: it sends the message, which another process works on at once.
+    assert [step for step in told if step in steps[1:]] == steps[1:]
+    assert told.count(steps[0]) == 1
     times = [document["time"] for document in found if (document["function"], document["message"]) in steps]
     assert times == sorted(times)
     assert done.stderr.startswith(end)
@@ -122,7 +144,8 @@ def test_a_replayed_task_is_followed_into_its_second_life(stack: DeployedStack) 
     done = said(stack, TASK=task_id, FOLLOW="1", JSON="1")
 
     told = [document["message"] for document in documents(done.stdout)]
-    assert told.index("task dead") < told.index("task replayed") < len(told) - 1
+    # What a replay sends may be worked on before it has said so itself.
+    assert told.index("task dead") < min(told.index("task replayed"), told.index("task completed"))
     assert "generation 2" in done.stderr
 
 
@@ -195,11 +218,12 @@ def test_following_shows_each_line_of_many_once(stack: DeployedStack) -> None:
         for name in names:
             stack.tasks.submit(payload={}, task_id=name)
         assert process.stdout is not None
-        for line in process.stdout:
-            document = json.loads(line)
-            found[document.get("task_id", ""), document.get("message", "")] += 1
-            if wanted <= set(found):
-                break
+        with more_to_do(stack):
+            for line in process.stdout:
+                document = json.loads(line)
+                found[document.get("task_id", ""), document.get("message", "")] += 1
+                if wanted <= set(found):
+                    break
     assert {key: found[key] for key in wanted} == dict.fromkeys(wanted, 1)
 
 

@@ -157,10 +157,10 @@ def cancelled(stack: DeployedStack, task_id: str) -> None:
 
 
 def test_a_delayed_task_that_is_cancelled_is_never_begun(stack: DeployedStack) -> None:
-    submitted = stack.tasks.submit(payload={}, delay_seconds=2)
+    submitted = stack.tasks.submit(payload={}, delay_seconds=6)
     cancelled(stack, submitted.task_id)
-    # Its message comes two seconds later and is let go; a task submitted after it shows that its time has come.
-    stack.tasks.submit(payload={}, delay_seconds=3).wait()
+    # Its message comes six seconds later and is let go; a task submitted after it shows that its time has come.
+    stack.tasks.submit(payload={}, delay_seconds=7).wait()
     task = submitted.get()
     assert (task.status, task.attempts) == ("CANCELLED", 0)
 
@@ -174,7 +174,7 @@ def test_a_parked_task_that_is_cancelled_is_parked_no_more(stack: DeployedStack)
 
 
 def test_a_running_task_that_is_cancelled_stays_so_and_its_work_counts_for_nothing(stack: DeployedStack) -> None:
-    submitted = stack.tasks.submit(payload={"simulate": {"workSeconds": 3}})
+    submitted = stack.tasks.submit(payload={"simulate": {"workSeconds": 8}})
     eventually(submitted.get, lambda task: task.status == "PROCESSING")
     cancelled(stack, submitted.task_id)
     group = f"/aws/lambda/{stack.outputs['functions']['ProcessTask']}"

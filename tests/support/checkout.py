@@ -55,7 +55,10 @@ class Checkout:
         return (self.folder / path).read_text()
 
     def write(self, path: str, text: str) -> None:
-        (self.folder / path).write_text(text)
+        """In one step, so that whoever watches never sees half of it."""
+        saving = self.folder / "saving"
+        saving.write_text(text)
+        saving.replace(self.folder / path)
 
     def replace(self, path: str, old: str, new: str) -> None:
         """Save the file with `old`, which it must hold, replaced."""
