@@ -55,7 +55,7 @@ def local_aws(backend: str) -> Iterator[int | None]:
         return
     image, why = _image()
     if image is None:
-        pytest.skip(why)
+        localstack.cannot_be_had(why)
     with localstack.container(image) as port:
         yield port
 

@@ -78,7 +78,7 @@ def test_a_registry_that_moves_nothing_is_given_up(tmp_path: Path, monkeypatch: 
 def image() -> str:
     found, why = localstack.image()
     if found is None:
-        pytest.skip(why)
+        localstack.cannot_be_had(why)
     return found
 
 

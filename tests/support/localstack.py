@@ -8,7 +8,9 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
+
+import pytest
 
 from bootstrap import compose
 from bootstrap.paths import ROOT
@@ -42,6 +44,13 @@ def image() -> tuple[str | None, str]:
     wanted = asked or compose.official_image()
     reason = compose.obtain(wanted)
     return (wanted, "") if reason is None else (None, f"{wanted} cannot be had: {reason}")
+
+
+def cannot_be_had(why: str) -> NoReturn:
+    """Skips the test; with REQUIRE_LOCALSTACK=1 that is a failure."""
+    if os.environ.get("REQUIRE_LOCALSTACK") == "1":
+        pytest.fail(f"no LocalStack: {why}")
+    pytest.skip(why)
 
 
 @contextmanager
