@@ -12,7 +12,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from bootstrap import console
 from bootstrap.errors import BootstrapError
 from bootstrap.paths import ROOT
 from bootstrap.settings import SETTINGS
+from scripts.ports import free_port
 
 REPOSITORY = "<this repository>"
 """What a reader puts the address in the place of; here it is this checkout, as it is committed."""
@@ -228,12 +228,6 @@ def environment(variables: Mapping[str, str], port: int, project: str) -> dict[s
 
 def _of_others(name: str) -> bool:
     return name.startswith(("AWS_", "MAKE", "MFLAGS"))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def check(root: Path) -> None:

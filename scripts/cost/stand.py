@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 from bootstrap.errors import BootstrapError
 from bootstrap.paths import ROOT, local_dir
 from bootstrap.targets import TARGETS, Place
+from scripts.ports import free_port
 
 SETTINGS = {
     "TARGET": "embedded",
@@ -34,7 +34,7 @@ SETTINGS = {
 def stack() -> Iterator[tuple[Place, dict[str, Any]]]:
     """Its place and outputs."""
     folder = local_dir() / f"cost-{os.getpid()}"
-    variables = {**os.environ, **SETTINGS, "LOCAL_DIR": str(folder), "EDGE_PORT": str(_free_port())}
+    variables = {**os.environ, **SETTINGS, "LOCAL_DIR": str(folder), "EDGE_PORT": str(free_port())}
     try:
         _bootstrap(variables, "up")
         outputs: dict[str, Any] = json.loads(_bootstrap(variables, "outputs", "--json"))
@@ -50,9 +50,3 @@ def _bootstrap(variables: dict[str, str], *arguments: str) -> str:
     if done.returncode:
         raise BootstrapError(f"`{arguments[0]}` failed:\n{done.stdout}{done.stderr}")
     return done.stdout
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

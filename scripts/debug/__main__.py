@@ -33,12 +33,13 @@ from scripts.workers import container_at
 DEFAULT_FUNCTION, DEFAULT_PORT = "process_task", 5678
 CONFIGURATION = "Attach to a function (make debug)"
 """In .vscode/launch.json."""
-DIAL_SECONDS = 30
+DIAL_SECONDS = 120
+"""A worker starts in some ten seconds on LocalStack, and in more when the machine is busy."""
 KEEP_WARM_SECONDS = 45
 """LocalStack ends a worker after two idle minutes, and a debugger's session with it."""
 LET_GO_SECONDS = 30
 """What was paused may end before its worker goes."""
-ONCE = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 1})
+ONCE = Config(connect_timeout=5, read_timeout=DIAL_SECONDS, retries={"total_max_attempts": 1})
 """A second call would start a second worker."""
 
 
@@ -80,32 +81,40 @@ class Session:
         Raises:
             BootstrapError: none came up.
         """
-        deadline = time.monotonic() + DIAL_SECONDS
+        deadline, why = time.monotonic() + DIAL_SECONDS, ""
         while time.monotonic() < deadline:
             try:
                 line = self.door.open(self.swap.port)
             except ConnectionRefusedError:
-                self.wake()
+                why = self.wake()
+            except OSError as error:
+                why = str(error)
             else:
                 if answers(line):
                     return line
                 line.close()
+                why = f"port {self.swap.port} is silent"
             time.sleep(0.1)
-        raise BootstrapError(f"no worker listens after {DIAL_SECONDS} s.")
+        raise BootstrapError(f"no worker listens after {DIAL_SECONDS} s: {why or 'it has just started'}")
 
-    def wake(self) -> None:
-        """Start a worker, or use the idle one; without any work.
+    def wake(self) -> str:
+        """Start a worker, or use the idle one; without any work. Returns why no debugger can attach to it, or "".
 
         Raises:
             BootstrapError: the function failed, or is not debugged any more.
         """
-        answer = self._functions.invoke(FunctionName=self.name, Payload=json.dumps(WAKE))
+        try:
+            answer = self._functions.invoke(FunctionName=self.name, Payload=json.dumps(WAKE))
+        except (ClientError, BotoCoreError) as error:
+            found = aws_account.explained(error)
+            raise BootstrapError(found.message, found.hint) from error
         said = json.loads(answer["Payload"].read())
-        if "listens" not in (said or {}):
+        if "obstacle" not in (said or {}):
             raise BootstrapError(
                 f"{self.name} is not debugged any more, or does not start: {json.dumps(said)[:600]}",
                 "Was `make up` typed? Else type `make logs`, then `make debug` again.",
             )
+        return str(said["obstacle"])
 
     def idle(self) -> bool:
         """Nothing waits for a worker, and none is at work; else a call could start a second one."""
@@ -144,7 +153,8 @@ def debug(wish: Wanted) -> None:
     """Until Ctrl-C, or SIGTERM; then everything is as it was."""
     deployment = running.deployment()
     with locks.alone(local_dir() / "debug.lock"):
-        session = Session(Swap(deployment, wish.function, _free_port()), _door(deployment))
+        door = _door(deployment)
+        session = Session(Swap(deployment, wish.function, door.free_port()), door)
         relay = Relay(wish.port, session.dial, console.say)
         try:
             with console.step(_title(session.name, wish.function)), state.exclusive():
@@ -204,12 +214,6 @@ def _door(deployment: Deployment) -> Door:
     container = Container(container_at(deployment.place.endpoint_url))
     container.check()
     return container
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 def _as_interrupt(number: int, frame: object) -> None:

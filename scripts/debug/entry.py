@@ -84,20 +84,21 @@ class Debugger:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self.listens = False
+        self._listens = False
 
-    def listen(self) -> None:
-        """Once; while another worker has the port, each invocation asks again."""
-        if self.listens:
-            return
+    def listen(self) -> str:
+        """Once; while another worker has the port, each invocation asks again. Returns why it cannot, or ""."""
+        if self._listens:
+            return ""
         import debugpy  # after the variables that it reads at import
 
         try:
             debugpy.listen(("127.0.0.1", self._port))
         except RuntimeError as error:
             print(f"no debugger can attach to process {os.getpid()}: {error}", file=sys.stderr)
-            return
-        self.listens = True
+            return str(error)
+        self._listens = True
+        return ""
 
 
 def without_time_outs(package: Path) -> None:
@@ -122,9 +123,9 @@ def prepare(variables: Mapping[str, str], package: Path) -> Handler:
     without_time_outs(package)
 
     def handler(event: Any, context: Any) -> Any:
-        debugger.listen()
+        obstacle = debugger.listen()
         if event == WAKE:
-            return {"pid": os.getpid(), "listens": debugger.listens}
+            return {"pid": os.getpid(), "obstacle": obstacle}
         return real(event, context)
 
     return handler

@@ -8,13 +8,17 @@ import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from bootstrap.errors import BootstrapError
+from scripts import ports
+from scripts.ports import free_port
 
 LOOPBACK = "127.0.0.1"
 CHUNK = 65_536
-SILENCE_SECONDS = 5
+SILENCE_SECONDS = 20
+OPEN_SECONDS = 30
 INSIDE = """
 import os, socket, sys, threading
 try:
@@ -37,11 +41,17 @@ while data := worker.recv(65536):
 class Door(Protocol):
     """How a port on the worker's loopback is reached from here."""
 
+    def free_port(self) -> int:
+        """One that nobody has there."""
+
     def open(self, port: int) -> socket.socket:
-        """Raises ConnectionRefusedError: nobody listens there."""
+        """Raises ConnectionRefusedError: nobody listens there; any other OSError: it cannot be told."""
 
 
 class ThisMachine:
+    def free_port(self) -> int:
+        return free_port()
+
     def open(self, port: int) -> socket.socket:
         return socket.create_connection((LOOPBACK, port))
 
@@ -54,27 +64,49 @@ class Container:
 
     def check(self) -> None:
         """Raises BootstrapError: this LocalStack runs each function in a container of its own."""
-        done = subprocess.run(self._command("sh", "-c", 'test "$LAMBDA_RUNTIME_EXECUTOR" = process'), check=False)
+        done = subprocess.run(self._shell('test "$LAMBDA_RUNTIME_EXECUTOR" = process'), check=False)
         if done.returncode:
             raise BootstrapError(
                 "This LocalStack runs each function in a container of its own, where no debugger reaches it.",
                 "Type `make down`, then `TARGET=embedded make up`, or take our own image: `make localstack-image`.",
             )
 
+    def free_port(self) -> int:
+        command = self._python(Path(ports.__file__).read_text())
+        return int(subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True).stdout)
+
     def open(self, port: int) -> socket.socket:
         ours, theirs = socket.socketpair()
-        command = self._command("sh", "-c", 'exec "$LAMBDA_PROCESS_PYTHON" -c "$0" "$1"', INSIDE, str(port))
         with theirs:
             ends = theirs.fileno()
             # In a session of its own: Ctrl-C is for us, who close the line in order.
-            subprocess.Popen(command, stdin=ends, stdout=ends, stderr=subprocess.DEVNULL, start_new_session=True)
-        if ours.recv(1) != b"+":
-            ours.close()
+            subprocess.Popen(
+                self._python(INSIDE, str(port)),
+                stdin=ends,
+                stdout=ends,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        try:
+            if self._connected(ours):
+                return ours
             raise ConnectionRefusedError(f"port {port} in container {self.id[:12]}")
-        return ours
+        except OSError:
+            ours.close()
+            raise
 
-    def _command(self, *words: str) -> list[str]:
-        return ["docker", "exec", "-i", self.id, *words]
+    def _connected(self, line: socket.socket) -> bool:
+        """What INSIDE says first. Raises TimeoutError."""
+        line.settimeout(OPEN_SECONDS)
+        said = line.recv(1)
+        line.settimeout(None)
+        return said == b"+"
+
+    def _python(self, code: str, *arguments: str) -> list[str]:
+        return self._shell('exec "$LAMBDA_PROCESS_PYTHON" -c "$0" "$@"', code, *arguments)
+
+    def _shell(self, line: str, *arguments: str) -> list[str]:
+        return ["docker", "exec", "-i", self.id, "sh", "-c", line, *arguments]
 
 
 def answers(line: socket.socket) -> bool:

@@ -100,13 +100,15 @@ def make_debug(stack: DeployedStack, **variables: str) -> Iterator[MakeDebug]:
         stderr=subprocess.STDOUT,
         text=True,
     )
+    debug = MakeDebug(process, port)
     try:
         with not_for_ever(process):
-            yield MakeDebug(process, port)
+            yield debug
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-            process.communicate()
+            debug.said.append(process.communicate()[0])
+        print("".join(debug.said))  # shown when the test fails
 
 
 def line_of(path: Path, text: str) -> int:

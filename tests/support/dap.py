@@ -13,9 +13,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from scripts.debug.__main__ import DIAL_SECONDS
 from tests.support.waiting import eventually
 
 Message = dict[str, Any]
+WAIT_SECONDS = DIAL_SECONDS + 30
+"""`make debug` gives up sooner, and says why."""
 
 
 class Refused(Exception):
@@ -93,18 +96,24 @@ class Debugger:
 
     def _nth(self, kind: str, key: str, value: Any, times: int = 1) -> Message:
         def found() -> tuple[list[Message], list[Message]]:
-            return self._matching(kind, key, value), self._heard[-3:]
+            over = self.ended.is_set()
+            matching = self._matching(kind, key, value)
+            assert len(matching) >= times or not over, f"the other side hung up after {self._heard[-3:]}"
+            return matching, self._heard[-3:]
 
-        return eventually(found, lambda seen: len(seen[0]) >= times)[0][times - 1]
+        return eventually(found, lambda seen: len(seen[0]) >= times, WAIT_SECONDS)[0][times - 1]
 
     def _matching(self, kind: str, key: str, value: Any) -> list[Message]:
         return [message for message in list(self._heard) if message["type"] == kind and message.get(key) == value]
 
     def _listen(self) -> None:
-        with self._line.makefile("rb") as stream:
+        with contextlib.suppress(ConnectionResetError), self._line.makefile("rb") as stream:
             while header := stream.readline():
                 name, _, length = header.partition(b":")
                 assert name == b"Content-Length", header
                 stream.readline()
-                self._heard.append(json.loads(stream.read(int(length))))
+                text = stream.read(int(length))
+                if len(text) < int(length):  # it died in the middle of a word
+                    break
+                self._heard.append(json.loads(text))
         self.ended.set()

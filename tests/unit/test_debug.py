@@ -30,7 +30,7 @@ from scripts.debug import __main__ as debug
 from scripts.debug import changes, entry
 from scripts.debug.__main__ import CONFIGURATION, DEFAULT_PORT, Wanted, wanted
 from scripts.debug.entry import ORDER, WAKE, Order
-from scripts.debug.relay import Relay, answers
+from scripts.debug.relay import Relay, ThisMachine, answers
 from scripts.debug.swap import debugger
 from tests.support.tasks import a_task
 from tests.support.waiting import eventually
@@ -223,11 +223,16 @@ def test_the_real_handler_answers_all_but_the_call_that_wakes_a_worker(
     function: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listened: list[int] = []
-    monkeypatch.setattr(entry.Debugger, "listen", lambda self: listened.append(self._port))
+
+    def listen(asked: entry.Debugger) -> str:
+        listened.append(asked._port)
+        return "it is taken"
+
+    monkeypatch.setattr(entry.Debugger, "listen", listen)
     checkout = tmp_path / "checkout"
     order = Order(f"{entry.CODE}.debugged_for_a_test.handler.handle", 4000, str(checkout))
     handle = entry.prepare({ORDER: json.dumps(asdict(order))}, function)
-    assert handle(WAKE, None) == {"pid": os.getpid(), "listens": False}
+    assert handle(WAKE, None) == {"pid": os.getpid(), "obstacle": "it is taken"}
     name, event = handle({"Records": []}, None)
     assert (Path(name), event) == (checkout / "lambdas/debugged_for_a_test/handler.py", {"Records": []})
     assert Path(name).exists(), "a debugger takes no breakpoint in a file that is not there"
@@ -329,6 +334,74 @@ def test_a_debugger_that_finds_no_worker_is_sent_away_with_a_word(echo: Echo) ->
         assert debugger.recv(1) == b""
     assert said == ["A debugger came, and no worker was there: no worker listens after 30 s."]
     relay.close()
+
+
+class Doors:
+    """One after the other: what opening the door to the worker comes to."""
+
+    def __init__(self, *found: socket.socket | OSError) -> None:
+        self.found = list(found)
+
+    def free_port(self) -> int:
+        return ThisMachine().free_port()
+
+    def open(self, port: int) -> socket.socket:
+        found = self.found.pop(0) if len(self.found) > 1 else self.found[0]
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+
+def session(door: Any) -> debug.Session:
+    """Of a function on an AWS that is not there."""
+    options = {"endpoint_url": f"http://127.0.0.1:{door.free_port()}", "region_name": "eu-west-1"}
+    place = SimpleNamespace(
+        client_options=lambda: {**options, "aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    )
+    deployment = SimpleNamespace(place=place, outputs=lambda with_key: {"functions": {"ProcessTask": "a-function"}})
+    swap: Any = SimpleNamespace(port=4000, function="ProcessTask", deployment=deployment)
+    return debug.Session(swap, door)
+
+
+def test_a_worker_is_woken_where_nobody_listens_and_only_there(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[debug.Session] = []
+
+    def wake(of: debug.Session) -> str:
+        woken.append(of)
+        return ""
+
+    monkeypatch.setattr(debug.Session, "wake", wake)
+    silent, gone = socket.socketpair()
+    gone.close()
+    door = Doors(TimeoutError("the engine is slow"), silent, ConnectionRefusedError(), echo.open())
+    with session(door).dial() as line:
+        assert read(line, len(b"hello ")) == b"hello "
+    assert len(woken) == 1, "to wake one where another may be at work would start a second"
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (ConnectionRefusedError(), "the port is another's"),
+        (TimeoutError("the engine is slow"), "the engine is slow"),
+    ],
+)
+def test_why_no_worker_can_be_had_is_said(found: OSError, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debug, "DIAL_SECONDS", 0.5)
+    monkeypatch.setattr(debug.Session, "wake", lambda self: "the port is another's")
+    with pytest.raises(BootstrapError, match=f"no worker listens after 0.5 s: {why}"):
+        session(Doors(found)).dial()
+
+
+def test_a_worker_that_cannot_be_woken_is_said_and_does_not_end_the_relay() -> None:
+    said: list[str] = []
+    relay = Relay(0, session(Doors(ConnectionRefusedError())).dial, said.append)
+    relay.serve()
+    with socket.create_connection(("127.0.0.1", relay.port)) as debugger:
+        assert debugger.recv(1) == b""
+    relay.close()
+    [line] = said
+    assert line.startswith("A debugger came, and no worker was there: AWS call failed: Could not connect")
 
 
 def test_a_port_that_is_taken_is_said_at_once(echo: Echo) -> None:
