@@ -23,7 +23,7 @@ from bootstrap.paths import ROOT, local_dir
 from bootstrap.state import Running
 
 LOCK = ROOT / "requirements-embedded.lock"
-START_SECONDS = 30
+START_SECONDS = 60
 STOP_SECONDS = 30
 LOG_LINES = 15
 EDITION = "light"

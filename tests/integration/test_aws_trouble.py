@@ -230,7 +230,7 @@ def test_a_deploy_cut_off_in_the_middle_is_completed_by_the_same_again(
     account: Account, tmp_path: Path, moment: str
 ) -> None:
     first = process(account, tmp_path, "cut", STOP_AFTER=moment)
-    _, err = first.communicate(timeout=120)
+    _, err = first.communicate(timeout=300)
     if moment.endswith("SIGINT"):
         assert first.returncode == 130
         assert "Type the same again" in err
@@ -246,7 +246,7 @@ def test_a_deploy_cut_off_in_the_middle_is_completed_by_the_same_again(
 
 def test_two_deploys_at_once_end_in_one_whole_stack(account: Account, tmp_path: Path) -> None:
     both = [process(account, tmp_path / name, "both") for name in ("one", "two")]
-    said = [one.communicate(timeout=180) for one in both]
+    said = [one.communicate(timeout=300) for one in both]
 
     assert 0 in [one.returncode for one in both], said
     for one, (_, err) in zip(both, said, strict=True):

@@ -62,7 +62,7 @@ def test_a_run_that_is_interrupted_still_accounts_for_what_it_has_seen(tmp_path:
         if "broken guarantees" in line and " accepted 0 " not in line:
             break
     run.send_signal(signal.SIGINT)
-    told, _ = run.communicate(timeout=120)
+    told, _ = run.communicate(timeout=300)
 
     assert run.returncode == 130, "".join(said) + told
     assert "Interrupted: this is what was seen until now." in told

@@ -238,7 +238,7 @@ def test_of_several_tasks_at_once_each_one_stops_and_a_worker_that_starts_anew_c
             assert workers.kill(own, pid)
             debugger.event("terminated")
             debugger.send("disconnect")  # as VS Code answers it
-            assert debugger.ended.wait(60)
+            assert debugger.ended.wait(180)
         with attached(debug) as again:
             submitted = own.tasks.submit(payload={})
             stop = again.stopped()
@@ -274,7 +274,7 @@ def test_ctrl_c_in_the_middle_of_a_pause_lets_the_task_end_before_its_worker_goe
             submitted = own.tasks.submit(payload={"simulate": {"workSeconds": 3}})
             debugger.stopped()
             debug.interrupt()
-            assert debugger.ended.wait(60)
+            assert debugger.ended.wait(180)
     task = submitted.get()
     assert (task.status, task.attempts, statuses(task)) == ("COMPLETED", 1, ONE_RUN)
     at_rest(own)
@@ -293,7 +293,7 @@ def test_make_debug_killed_in_the_middle_of_a_pause_leaves_nothing_that_is_not_m
             debugger.stopped()
             debug.process.kill()
             debug.process.communicate()
-            assert debugger.ended.wait(60)
+            assert debugger.ended.wait(180)
         task = submitted.wait()
     assert deployed(own, by_up) != before
 

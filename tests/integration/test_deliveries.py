@@ -327,7 +327,7 @@ def test_a_thousand_messages_through_a_throttled_function_cost_receives_and_not_
             eventually(lambda: answers.count("throttled"), lambda count: count >= 20)
             # Messages that were given out before, and whose tasks nobody began.
             eventually(lambda: burnt(stack))
-        eventually(lambda: open_ones(stack, ids), lambda left: left == 0, seconds=120)
+        eventually(lambda: open_ones(stack, ids), lambda left: left == 0, seconds=240)
 
     rows = list(stack.store.get_many(ids))
     assert Counter((row.status, row.attempts) for row in rows) == {(Status.COMPLETED, 1): MESSAGES}

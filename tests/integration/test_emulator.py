@@ -78,7 +78,7 @@ def test_a_deploy_in_the_middle_of_a_run_loses_no_task_and_does_none_twice(own: 
             over.set()
         for one in running:
             one.result()
-        ledger = eventually(lambda: swept(own, accepted), Ledger.at_rest, seconds=120)
+        ledger = eventually(lambda: swept(own, accepted), Ledger.at_rest, seconds=240)
 
     assert (variables()["LOG_LEVEL"], variables()["BATCH_THREADS"]) == ("DEBUG", "5")
     mapping = own.aws("lambda").get_event_source_mapping(UUID=own.outputs["mapping_id"])
@@ -117,7 +117,7 @@ def killed(stack: DeployedStack) -> Iterator[None]:
     if container is not None:
         docker("start", container)
         port = int(stack.outputs["endpoint_url"].rsplit(":", 1)[1])
-        eventually(lambda: embedded.health(port), seconds=120)
+        eventually(lambda: embedded.health(port), seconds=240)
 
 
 def submitted(stack: DeployedStack, name: str, held: float = 0.5) -> list[str]:

@@ -59,7 +59,7 @@ class Loop:
         change()
         # Its last words: of a save that runs, of an error with what to do, of a save that changed nothing.
         last = r"s after the save|next: .*\n|changes nothing"
-        return eventually(lambda: self.said()[before:], lambda text: re.search(last, text), seconds=60)
+        return eventually(lambda: self.said()[before:], lambda text: re.search(last, text), seconds=180)
 
     def edited(self, path: str, old: str, new: str) -> str:
         return self.saved(lambda: self.checkout.replace(path, old, new))
@@ -101,7 +101,7 @@ def own(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
             stack = DeployedStack(stacks.outputs_of(local), local)
             with checkout.started("scripts.watch", log) as watch:
-                eventually(log.read_text, lambda text: "Save a file" in text, seconds=60)
+                eventually(log.read_text, lambda text: "Save a file" in text, seconds=180)
                 yield Loop(checkout, stack, log, watch)
         finally:
             stacks.remove(local)
@@ -219,7 +219,7 @@ def test_a_scheduled_kind_is_submitted_by_the_minute_each_firing_once(own: Loop)
     def fired() -> list[str]:
         return [task.task_id for task in tasks.list(kind="pulse")]
 
-    first = eventually(fired, lambda ids: len(ids) >= 1, seconds=130)
+    first = eventually(fired, lambda ids: len(ids) >= 1, seconds=240)
     watching = own.stack.aws("cloudwatch")
     alarms = {alarm["AlarmName"] for alarm in watching.describe_alarms()["MetricAlarms"]}
     assert alarms >= OF_SUBMIT_TASK
@@ -265,7 +265,7 @@ def test_after_a_killed_watch_and_a_reverted_file_up_has_the_function_run_what_t
 def test_ctrl_c_ends_the_watch_in_order_and_the_stack_goes_on(own: Loop, tmp_path: Path) -> None:
     log = tmp_path / "watch.log"
     with own.checkout.started("scripts.watch", log) as watch:
-        eventually(log.read_text, lambda text: "Save a file" in text, seconds=60)
+        eventually(log.read_text, lambda text: "Save a file" in text, seconds=180)
         watch.send_signal(signal.SIGINT)
         assert watch.wait(30) == 130
     assert log.read_text().rstrip().endswith("The stack goes on with the code of the last save.")

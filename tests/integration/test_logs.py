@@ -269,7 +269,7 @@ def test_ctrl_c_ends_it_in_order(embedded_stack: DeployedStack) -> None:
         assert process.stdout is not None
         assert process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        assert (process.wait(timeout=60), process.communicate()[1]) == (130, "")
+        assert (process.wait(timeout=180), process.communicate()[1]) == (130, "")
 
 
 # On AWS. --------------------------------------------------------------------------------------------------------------

@@ -274,4 +274,4 @@ def test_the_schedule_runs_the_sweeper_by_itself(stack: DeployedStack) -> None:
         lines = [json.loads(event["message"]) for event in events if '"swept"' in event["message"]]
         return [line for line in lines if line["trigger"] == "aws.events"]
 
-    eventually(scheduled, seconds=90)
+    eventually(scheduled, seconds=240)

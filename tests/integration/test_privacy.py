@@ -114,6 +114,6 @@ def test_no_payload_and_no_key_is_in_any_log_whichever_way_it_went(stack: Deploy
         said = list(lines(stack))
         return missing(said, ids), said
 
-    _, said = eventually(look, lambda looked: not looked[0], seconds=90)
+    _, said = eventually(look, lambda looked: not looked[0], seconds=240)
 
     assert list(leaks(said, {**secrets, "the API key": stack.outputs["api_key"]})) == []

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], accept: Callable[[T], object] = bool, seconds: float = 60) -> T:
+def eventually(look: Callable[[], T], accept: Callable[[T], object] = bool, seconds: float = 180) -> T:
     """Look again and again until `accept` holds of what is seen; fails with what was seen last."""
     deadline = time.monotonic() + seconds
     while True:

@@ -717,7 +717,7 @@ def test_ctrl_c_leaves_the_task_running_and_says_how_to_go_on() -> None:
     with serving(in_turn(a_task("PROCESSING", 1))) as server, started(server, "wait", "a") as process:
         eventually(lambda: len(server.requests) >= 2)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert {request.method for request in server.requests} == {"GET"}
     assert b"PROCESSING  attempt 1" in out
@@ -741,7 +741,7 @@ def test_a_reader_that_has_enough_is_no_failure() -> None:
         assert process.stdout is not None
         process.stdout.close()
         process.stdout = None
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (0, b"")
 
 

@@ -206,5 +206,5 @@ def test_a_request_that_lands_late_is_sent_after_its_client_has_given_it_up(serv
     client.meta.events.register("before-send", lambda request, **_: land_late(request, 2, landed.put))
     with pytest.raises(ReadTimeoutError):
         client.put_item(**ITEM)
-    assert [landed.get(timeout=60) for _ in EVERY_TRY] == [200] * 3
+    assert [landed.get(timeout=180) for _ in EVERY_TRY] == [200] * 3
     assert [request.body for request in service.requests] == [ITEM] * 3

@@ -135,7 +135,7 @@ def test_ctrl_c_ends_it_with_130_and_what_was_answered_until_then() -> None:
         try:
             eventually(lambda: len(server.requests) >= 100)
             process.send_signal(signal.SIGINT)
-            shown, _ = process.communicate(timeout=60)
+            shown, _ = process.communicate(timeout=300)
         finally:
             process.kill()
             process.wait()

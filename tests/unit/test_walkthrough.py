@@ -267,7 +267,7 @@ def test_an_interrupt_stops_what_was_started_and_removes_the_clone(
         note = tmp_path / "pid"
         pid = int(eventually(lambda: note.read_text().strip() if note.exists() else ""))
         going.send_signal(number)
-        _, err = going.communicate(timeout=60)
+        _, err = going.communicate(timeout=300)
 
     assert going.returncode == 130
     assert "Interrupted" in err

@@ -28,7 +28,7 @@ def soon(found: Iterator[watch.Saved]) -> watch.Saved:
     """The next one; a save that was lost would be waited for without end."""
     seen: queue.Queue[watch.Saved] = queue.Queue()
     threading.Thread(target=lambda: seen.put(next(found)), daemon=True).start()
-    return seen.get(timeout=60)
+    return seen.get(timeout=180)
 
 
 def test_what_is_saved_before_anybody_asks_is_the_first_change(folder: Path) -> None:
