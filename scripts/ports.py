@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import random
 import socket
+import sys
+from contextlib import ExitStack
 
 LOWEST, HIGHEST = 10_000, 19_999
 """Below what a system gives to whoever asks for any port (Linux: 32768 and above, macOS: 49152 and above; files
 `ip_local_port_range` and `net.inet.ip.portrange.first`): such a one may be gone before it is used."""
 
 
-def free_port() -> int:
-    """On the loopback; nobody has it.
+def free_port(run: int = 1) -> int:
+    """On the loopback; nobody has it, nor the next ones of a run of so many.
 
     Raises:
         OSError: all are taken.
     """
     taken = OSError("no port is looked at")
     for port in random.sample(range(LOWEST, HIGHEST + 1), HIGHEST + 1 - LOWEST):
-        with socket.socket() as probe:
+        with ExitStack() as probes:
             try:
-                probe.bind(("127.0.0.1", port))
+                for one in range(port, port + run):
+                    probes.enter_context(socket.socket()).bind(("127.0.0.1", one))
             except OSError as error:
                 taken = error
             else:
@@ -29,4 +32,4 @@ def free_port() -> int:
 
 
 if __name__ == "__main__":
-    print(free_port())
+    print(free_port(int(sys.argv[1])))

@@ -118,7 +118,7 @@ def _in_logs(*wanted: str) -> Callable[[Lab], Finding]:
             return [line for line in wanted if line not in text]
 
         try:
-            lab.until(missing, lambda seen: not seen, seconds=5)
+            lab.until(missing, lambda seen: not seen, seconds=20)
         except ProbeTimeout:
             return verdict(False, f"missing: {', '.join(missing())}")
         return verdict(True, f"there: {', '.join(wanted)}")

@@ -138,7 +138,7 @@ def _mapping_dead_letter(lab: Lab) -> Finding:
     source, dead = with_dead_letters(lab, 3, VisibilityTimeout="30")
     recorder = Recorder.on(lab, source, {}, HIDE="0")
     sent(lab, source)
-    lab.until(lambda: receive(lab, dead), seconds=15)
+    lab.until(lambda: receive(lab, dead), seconds=45)
     counts = [_attribute(invocation, "ApproximateReceiveCount") for invocation in recorder.seen()]
     return verdict(counts == ["1", "2", "3"], f"maxReceiveCount 3: receives {', '.join(map(str, counts))}, then moved")
 
@@ -153,7 +153,7 @@ def _source_in_event(lab: Lab) -> Finding:
     recorder = Recorder.on(lab, dead, {"BatchSize": 1})
     sent(lab, dead)
     sent(lab, source)
-    lab.until(lambda: (receive(lab, source), sum(depth(lab, source)))[1], lambda left: left == 0, seconds=10)
+    lab.until(lambda: (receive(lab, source), sum(depth(lab, source)))[1], lambda left: left == 0, seconds=30)
     sources = [_attribute(invocation, "DeadLetterQueueSourceArn") for invocation in recorder.first(2)]
     moved = "named" if source.arn in sources else "not named"
     by_hand = "absent" if None in sources else "present"

@@ -48,7 +48,7 @@ def receive(lab: Lab, queue: Queue, hide: int = 0) -> list[Message]:
 
 
 def receive_one(lab: Lab, queue: Queue, hide: int = 0) -> Message:
-    return lab.until(lambda: receive(lab, queue, hide), seconds=10)[0]
+    return lab.until(lambda: receive(lab, queue, hide), seconds=30)[0]
 
 
 def depth(lab: Lab, queue: Queue) -> tuple[int, int]:
@@ -126,7 +126,7 @@ def _to_dead_letters(lab: Lab, source: Queue, dead: Queue) -> tuple[list[str], M
         ids.extend(message["MessageId"] for message in receive(lab, source))
         return receive(lab, dead)
 
-    return ids, lab.until(step, seconds=10)[0]
+    return ids, lab.until(step, seconds=30)[0]
 
 
 def _dead_after_receives(lab: Lab) -> Finding:
@@ -164,7 +164,7 @@ def _dead_letter_source(lab: Lab) -> Finding:
             sources[message["MessageId"]] = message["Attributes"].get("DeadLetterQueueSourceArn")
         return len(sources)
 
-    lab.until(step, lambda seen: seen == 2, seconds=10)
+    lab.until(step, lambda seen: seen == 2, seconds=30)
     absent = sources.pop(by_hand) is None
     named = list(sources.values()) == [source.arn]
     return verdict(
@@ -191,7 +191,7 @@ def _stale_hide(lab: Lab) -> Finding:
     queue = lab.queue()
     sent(lab, queue)
     stale = receive_one(lab, queue, hide=1)["ReceiptHandle"]
-    lab.until(lambda: depth(lab, queue)[0], seconds=10)
+    lab.until(lambda: depth(lab, queue)[0], seconds=30)
     code = outcome(
         lab.aws("sqs").change_message_visibility, QueueUrl=queue.url, ReceiptHandle=stale, VisibilityTimeout=30
     )

@@ -24,8 +24,8 @@ from bootstrap.errors import BootstrapError
 from bootstrap.paths import local_dir
 from scripts import running
 from scripts.debug.changes import PAUSE_SECONDS
-from scripts.debug.entry import WAKE
-from scripts.debug.relay import LOOPBACK, Container, Door, Relay, ThisMachine, answers
+from scripts.debug.entry import LOOPBACK, WAKE
+from scripts.debug.relay import Container, Door, Relay, ThisMachine, answers
 from scripts.debug.swap import Swap
 from scripts.function_names import in_snake_case, logical_id
 from scripts.workers import container_at

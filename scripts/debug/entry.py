@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+LOOPBACK = "127.0.0.1"
 ORDER = "DEBUG_ENTRY"
 """Variable of the function, JSON: an Order."""
 WAKE = {"debug": "wake"}
@@ -26,6 +28,10 @@ WAKE = {"debug": "wake"}
 MARK = ".laid-out-by-make-debug"
 CODE = "lambdas"
 """Folder of the package whose modules are known by their names in the checkout."""
+
+ALIVE = 1
+"""The port after debugpy's is open for as long as the process lives. debugpy's own is of a process beside it, which
+goes a little later, and takes whoever comes meanwhile."""
 
 Handler = Callable[[Any, Any], Any]
 
@@ -84,20 +90,25 @@ class Debugger:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._listens = False
+        self._alive: socket.socket | None = None
 
     def listen(self) -> str:
         """Once; while another worker has the port, each invocation asks again. Returns why it cannot, or ""."""
-        if self._listens:
+        if self._alive:
             return ""
         import debugpy  # after the variables that it reads at import
 
         try:
-            debugpy.listen(("127.0.0.1", self._port))
-        except RuntimeError as error:
+            alive = socket.create_server((LOOPBACK, self._port + ALIVE), backlog=4096)  # nobody takes the calls
+            try:
+                debugpy.listen((LOOPBACK, self._port))
+            except BaseException:
+                alive.close()
+                raise
+        except (OSError, RuntimeError) as error:
             print(f"no debugger can attach to process {os.getpid()}: {error}", file=sys.stderr)
             return str(error)
-        self._listens = True
+        self._alive = alive
         return ""
 
 

@@ -13,16 +13,18 @@ from typing import Protocol
 
 from bootstrap.errors import BootstrapError
 from scripts import ports
+from scripts.debug.entry import ALIVE, LOOPBACK
 from scripts.ports import free_port
 
-LOOPBACK = "127.0.0.1"
 CHUNK = 65_536
 SILENCE_SECONDS = 20
 OPEN_SECONDS = 30
 INSIDE = """
 import os, socket, sys, threading
+port, alive = map(int, sys.argv[1:])
 try:
-    worker = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+    socket.create_connection(("127.0.0.1", alive)).close()
+    worker = socket.create_connection(("127.0.0.1", port))
 except OSError:
     sys.exit("refused")
 os.write(1, b"+")
@@ -42,7 +44,7 @@ class Door(Protocol):
     """How a port on the worker's loopback is reached from here."""
 
     def free_port(self) -> int:
-        """One that nobody has there."""
+        """One that nobody has there, nor the one that says whether the worker is alive."""
 
     def open(self, port: int) -> socket.socket:
         """Raises ConnectionRefusedError: nobody listens there; any other OSError: it cannot be told."""
@@ -50,9 +52,10 @@ class Door(Protocol):
 
 class ThisMachine:
     def free_port(self) -> int:
-        return free_port()
+        return free_port(1 + ALIVE)
 
     def open(self, port: int) -> socket.socket:
+        socket.create_connection((LOOPBACK, port + ALIVE)).close()
         return socket.create_connection((LOOPBACK, port))
 
 
@@ -72,7 +75,7 @@ class Container:
             )
 
     def free_port(self) -> int:
-        command = self._python(Path(ports.__file__).read_text())
+        command = self._python(Path(ports.__file__).read_text(), str(1 + ALIVE))
         return int(subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True).stdout)
 
     def open(self, port: int) -> socket.socket:
@@ -81,7 +84,7 @@ class Container:
             ends = theirs.fileno()
             # In a session of its own: Ctrl-C is for us, who close the line in order.
             subprocess.Popen(
-                self._python(INSIDE, str(port)),
+                self._python(INSIDE, str(port), str(port + ALIVE)),
                 stdin=ends,
                 stdout=ends,
                 stderr=subprocess.DEVNULL,
@@ -110,7 +113,7 @@ class Container:
 
 
 def answers(line: socket.socket) -> bool:
-    """debugpy speaks first. When it does not, that is the end of a worker that has just been killed."""
+    """debugpy speaks first, so whoever does not is none."""
     line.settimeout(SILENCE_SECONDS)
     try:
         return bool(line.recv(1, socket.MSG_PEEK))

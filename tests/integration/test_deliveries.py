@@ -20,7 +20,7 @@ from lambdas.common.rows import stray_partition
 from lambdas.common.task import VERSION, IndexClass, Message, Status
 from tests.integration.test_pipeline import logged, sweep, until_queues_are_empty
 from tests.support import faulty
-from tests.support.deliveries import a_delivery, a_record, deliver, invocations, paused, silent_task
+from tests.support.deliveries import a_delivery, a_record, deliver, forget, invocations, paused, silent_task
 from tests.support.stack import DeployedStack, new_id
 from tests.support.waiting import eventually
 
@@ -327,11 +327,12 @@ def test_a_thousand_messages_through_a_throttled_function_cost_receives_and_not_
             eventually(lambda: answers.count("throttled"), lambda count: count >= 20)
             # Messages that were given out before, and whose tasks nobody began.
             eventually(lambda: burnt(stack))
-        eventually(lambda: open_ones(stack, ids), lambda left: left == 0, seconds=240)
+        eventually(lambda: open_ones(stack, ids), lambda left: left == 0, seconds=900)
 
     rows = list(stack.store.get_many(ids))
     assert Counter((row.status, row.attempts) for row in rows) == {(Status.COMPLETED, 1): MESSAGES}
     until_queues_are_empty(stack)
+    forget(stack, ids)
 
 
 def burnt(stack: DeployedStack) -> list[str]:

@@ -28,9 +28,13 @@ class Described:
 
     def ask(self, method: str, path: str, **values: str) -> requests.Response:
         url = f"{self.base_url}{path.format(**values)}"
-        answer = requests.request(method, url, headers={"x-api-key": self._stack.outputs["api_key"]}, timeout=60)
-        self.validate(method, path, answer)
-        return answer
+
+        def answer() -> requests.Response:
+            given = requests.request(method, url, headers={"x-api-key": self._stack.outputs["api_key"]}, timeout=60)
+            self.validate(method, path, given)
+            return given
+
+        return eventually(answer, lambda given: given.status_code != 503)  # which tells the client to come again
 
     def validate(self, method: str, path: str, answer: requests.Response) -> None:
         self.schema[path][method].validate_response(answer)

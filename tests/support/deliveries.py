@@ -11,12 +11,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from bootstrap.operate import switch
+from lambdas.common import rows
 from lambdas.common.queue import body_of
 from lambdas.common.task import Message, Task
 from tests.support.stack import DeployedStack, new_id
 from tests.support.tasks import a_task, planted
 
 FAILURES, IDENTIFIER = "batchItemFailures", "itemIdentifier"
+MOST_WRITES = 25
+"""Of one BatchWriteItem."""
 
 
 def problem(response: object, sent: Collection[str]) -> str | None:
@@ -76,6 +79,16 @@ def silent_task(stack: DeployedStack, payload: Mapping[str, Any] | None = None, 
     moments = {"created_at": now, "updated_at": now, "sent_at": now}
     texts = {"task_id": new_id("silent"), "token": new_id(), "payload": json.dumps(payload or {})}
     return planted(stack.store, a_task(**{**moments, **texts, **changes}))
+
+
+def forget(stack: DeployedStack, ids: Sequence[str]) -> None:
+    """Take tasks that have ended out of the table: to count many of them keeps an emulator busy for seconds."""
+    dynamodb, table = stack.aws("dynamodb"), stack.outputs["table_name"]
+    for start in range(0, len(ids), MOST_WRITES):
+        keys = [
+            {"PK": {"S": rows.partition(task_id)}, "SK": {"S": rows.STATE}} for task_id in ids[start:][:MOST_WRITES]
+        ]
+        dynamodb.batch_write_item(RequestItems={table: [{"DeleteRequest": {"Key": key}} for key in keys]})
 
 
 @contextmanager

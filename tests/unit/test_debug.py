@@ -8,9 +8,10 @@ import json
 import os
 import re
 import socket
+import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -29,8 +30,8 @@ from lambdas.process_task.attempt import Worker
 from scripts.debug import __main__ as debug
 from scripts.debug import changes, entry
 from scripts.debug.__main__ import CONFIGURATION, DEFAULT_PORT, Wanted, wanted
-from scripts.debug.entry import ORDER, WAKE, Order
-from scripts.debug.relay import Relay, ThisMachine, answers
+from scripts.debug.entry import ALIVE, ORDER, WAKE, Order
+from scripts.debug.relay import INSIDE, Relay, ThisMachine, answers
 from scripts.debug.swap import debugger
 from tests.support.tasks import a_task
 from tests.support.waiting import eventually
@@ -334,6 +335,73 @@ def test_a_debugger_that_finds_no_worker_is_sent_away_with_a_word(echo: Echo) ->
         assert debugger.recv(1) == b""
     assert said == ["A debugger came, and no worker was there: no worker listens after 30 s."]
     relay.close()
+
+
+@contextmanager
+def outlived(port: int) -> Iterator[None]:
+    """debugpy's process beside a worker which was killed."""
+    with socket.create_server(("127.0.0.1", port)):
+        yield
+
+
+@contextmanager
+def worker(port: int) -> Iterator[None]:
+    with outlived(port), socket.create_server(("127.0.0.1", port + ALIVE)):
+        yield
+
+
+def opened_here(port: int) -> bool:
+    ThisMachine().open(port).close()
+    return True
+
+
+def opened_in_a_container(port: int) -> bool:
+    """What runs there."""
+    command = [sys.executable, "-c", INSIDE, str(port), str(port + ALIVE)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode:
+        raise ConnectionRefusedError(done.stderr)
+    return done.stdout == b"+"
+
+
+@pytest.mark.parametrize("opened", [opened_here, opened_in_a_container])
+def test_what_outlives_a_killed_worker_is_none(opened: Callable[[int], bool]) -> None:
+    port = ThisMachine().free_port()
+    with pytest.raises(ConnectionRefusedError), outlived(port):
+        opened(port)
+    with worker(port):
+        assert opened(port)
+
+
+def test_of_two_workers_the_second_says_that_it_is_no_debugger_until_the_first_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listened: list[tuple[str, int]] = []
+    monkeypatch.setitem(sys.modules, "debugpy", SimpleNamespace(listen=listened.append))
+    port = ThisMachine().free_port()
+    second = entry.Debugger(port)
+    with worker(port):
+        assert "in use" in second.listen()
+    assert listened == []
+    assert [second.listen(), second.listen()] == ["", ""]
+    assert listened == [("127.0.0.1", port)], "debugpy refuses a second time"
+    assert second._alive is not None
+    second._alive.close()
+
+
+def test_a_worker_whose_debugger_does_not_start_says_why_and_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str] = ["timed out waiting for adapter to connect"]
+
+    def listen(where: tuple[str, int]) -> None:
+        if found:
+            raise RuntimeError(found.pop())
+
+    monkeypatch.setitem(sys.modules, "debugpy", SimpleNamespace(listen=listen))
+    slow = entry.Debugger(ThisMachine().free_port())
+    assert slow.listen() == "timed out waiting for adapter to connect"
+    assert slow.listen() == ""
+    assert slow._alive is not None
+    slow._alive.close()
 
 
 class Doors:

@@ -16,7 +16,7 @@ from scripts.ports import HIGHEST, LOWEST, free_port
 
 def as_text() -> int:
     """As `make debug` has it run in a container."""
-    command = [sys.executable, "-c", Path(ports.__file__).read_text()]
+    command = [sys.executable, "-c", Path(ports.__file__).read_text(), "1"]
     return int(subprocess.run(command, capture_output=True, check=True).stdout)
 
 
@@ -30,11 +30,13 @@ def test_it_is_free_and_is_none_that_a_system_gives_to_others(found: Callable[[]
         assert anyones.getsockname()[1] > HIGHEST
 
 
-def test_what_somebody_has_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_somebody_has_is_not_given_nor_what_is_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = free_port(2)
+    monkeypatch.setattr(ports, "LOWEST", first)
+    monkeypatch.setattr(ports, "HIGHEST", first)
+    assert free_port(2) == first
     with socket.socket() as somebodys:
-        somebodys.bind(("127.0.0.1", 0))
-        taken = somebodys.getsockname()[1]
-        monkeypatch.setattr(ports, "LOWEST", taken)
-        monkeypatch.setattr(ports, "HIGHEST", taken)
+        somebodys.bind(("127.0.0.1", first + 1))
+        assert free_port() == first
         with pytest.raises(OSError, match="in use"):
-            free_port()
+            free_port(2)
