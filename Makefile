@@ -25,7 +25,7 @@ watch: $(RUN) ## run each file of lambdas/ a moment after it is saved, beside `m
 demo: $(RUN) $(if $(PNG),$(DEV)) ## run 100 tasks to their ends and account for each (COUNT= CONCURRENCY= FAILURE_RATE= SVG=file PNG=file …)
 	@$(PY) -m scripts.demo
 test: $(DEV) ## unit and integration tests
-	@$(PYTEST) -n 4 tests
+	@$(PYTEST) -n 3 tests
 dashboard: $(RUN) ## open the page of the stack, with its key; prints the address where there is no display (TARGET=aws)
 	@$(PY) -m scripts.dashboard $(if $(filter aws,$(TARGET)),--target aws)
 logs: $(RUN) ## what the functions say (SINCE=10m TASK=id FN=process-task LEVEL=WARNING FOLLOW=1 JSON=1 TARGET=aws)
@@ -49,7 +49,7 @@ destroy-aws: $(RUN) ## delete the app stack (YES=1); the data only with DATA=del
 test-unit: $(DEV) ## only the tests that need nothing running (TESTS=file)
 	@$(PYTEST) -n 2 $(or $(TESTS),tests/unit)
 test-integration: $(DEV) ## deploy to a fresh local AWS with `python -m bootstrap`, test end to end, and hold both AWSs to the contracts
-	@$(PYTEST) -n 4 tests/integration tests/contract
+	@$(PYTEST) -n 3 tests/integration tests/contract
 load: $(RUN) ## load test of the running stack (COUNT=100 CONCURRENCY=1)
 	@url=$$($(PY) -m bootstrap outputs --url) && $(PY) -m scripts.load_test "$$url" $(or $(COUNT),100) $(or $(CONCURRENCY),1)
 redrive: $(RUN) ## replay dead tasks (KIND= ERROR= SINCE=2h UNTIL= TASK=id RATE=10 DRY_RUN=1)

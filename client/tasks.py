@@ -53,8 +53,9 @@ class Submitted:
     def get(self) -> Task:
         return self.client.get(self.task_id)
 
-    def wait(self, timeout: float = 60, poll: float = 0.2) -> Task:
-        """The task once it has ended, whichever way.
+    def wait(self, timeout: float = 300, poll: float = 0.2) -> Task:
+        """The task once it has ended, whichever way. `timeout` and `poll` in seconds; three attempts, the waits between
+        them and a line before the task fit into the default.
 
         Raises:
             WaitTimeout: it had not ended after `timeout` seconds.
