@@ -14,6 +14,7 @@ from bootstrap.paths import ROOT
 from bootstrap.targets import TARGETS
 from tests.support import localstack
 from tests.support import stack as stacks
+from tests.support.account import Account, an_account
 from tests.support.stack import DeployedStack
 
 TESTS = ROOT / ".local" / "tests"
@@ -95,6 +96,22 @@ def local_folder() -> Iterator[Path]:
     folder = stacks.new_folder(TESTS, "own")
     yield folder
     stacks.remove(folder)
+
+
+@pytest.fixture
+def account(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Account]:
+    """A local AWS in the place of an account, for what runs on AWS alone."""
+    yield from an_account(stack, monkeypatch, tmp_path, capsys)
+
+
+@pytest.fixture
+def quick(
+    embedded_stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Account]:
+    """The same on the embedded AWS."""
+    yield from an_account(embedded_stack, monkeypatch, tmp_path, capsys)
 
 
 def pytest_configure(config: pytest.Config) -> None:

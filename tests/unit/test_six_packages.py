@@ -65,7 +65,7 @@ def test_each_of_the_six_packages_is_used(package: str) -> None:
     if how == "import":
         assert any(name in modules_in(tree) for tree in sources()), f"nobody imports {name}"
     elif how == "readme":
-        # tests/integration/test_looking_inside.py runs these as written.
+        # tests/operating/test_looking_inside.py runs these as written.
         commands = re.findall(rf"```sh run {name}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
         assert f"bin/{name} " in commands[0]
     else:

@@ -22,7 +22,7 @@ from bootstrap.errors import BootstrapError
 from bootstrap.paths import ROOT
 from bootstrap.plan import Plan
 from bootstrap.targets import AWS, Place
-from tests.integration.test_deploy_aws import FREE, action_of
+from tests.account.test_deploy_aws import FREE, action_of
 from tests.support.account import Account, Said
 from tests.support.processes import heeds_ctrl_c
 from tests.support.stand_in import ACCOUNT, CREDENTIALS, REGION, error, once
