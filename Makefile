@@ -6,8 +6,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 RUN := .venv/run-$(shell sha256sum requirements.lock 2>/dev/null | cut -c1-12)
 DEV := .venv/dev-$(shell sha256sum requirements-dev.lock 2>/dev/null | cut -c1-12)
-# The tests of one deployed stack stay together, and mostly wait: twice as many workers as cores. Unit tests only compute.
-PYTEST := $(PY) -m pytest --dist loadgroup $(PYTEST_ARGS)
+PYTEST := $(PY) -m pytest --dist loadgroup --durations 10 --durations-min 1 $(PYTEST_ARGS)
 PIP := $(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r
 export PYTHONUNBUFFERED := 1
 ifneq ($(wildcard .env),)
@@ -15,7 +14,7 @@ include .env
 export
 endif
 
-.PHONY: help up watch demo test dashboard logs status down test-unit test-integration load redrive sweep pause resume new-kind model chaos bench cost destroy outputs check fmt clean walkthrough lock plan-aws deploy-aws drift-aws destroy-aws localstack-image doctor debug invoke
+.PHONY: help up watch demo test dashboard logs status down test-unit test-integration test-rest test-all load redrive sweep pause resume new-kind model chaos bench cost destroy outputs check fmt clean walkthrough lock plan-aws deploy-aws drift-aws destroy-aws localstack-image doctor debug invoke
 
 ##@ Every day
 up: $(RUN) ## start a local AWS and deploy to it (TARGET=embedded or localstack)
@@ -24,8 +23,9 @@ watch: $(RUN) ## run each file of lambdas/ a moment after it is saved, beside `m
 	@$(PY) -m scripts.watch
 demo: $(RUN) $(if $(PNG),$(DEV)) ## run 100 tasks to their ends and account for each (COUNT= CONCURRENCY= FAILURE_RATE= SVG=file PNG=file …)
 	@$(PY) -m scripts.demo
-test: $(DEV) ## unit and integration tests
-	@$(PYTEST) -n 3 tests
+test: $(DEV) ## unit, contract and end-to-end tests on the embedded AWS; no Docker, no browser
+	@echo "Testing units, contracts, and tasks end to end on the embedded AWS"
+	@$(PYTEST) -n 4 --on embedded tests/unit tests/contract tests/integration
 dashboard: $(RUN) ## open the page of the stack, with its key; prints the address where there is no display (TARGET=aws)
 	@$(PY) -m scripts.dashboard $(if $(filter aws,$(TARGET)),--target aws)
 logs: $(RUN) ## what the functions say (SINCE=10m TASK=id FN=process-task LEVEL=WARNING FOLLOW=1 JSON=1 TARGET=aws)
@@ -48,8 +48,13 @@ destroy-aws: $(RUN) ## delete the app stack (YES=1); the data only with DATA=del
 ##@ More
 test-unit: $(DEV) ## only the tests that need nothing running (TESTS=file)
 	@$(PYTEST) -n 2 $(or $(TESTS),tests/unit)
-test-integration: $(DEV) ## deploy to a fresh local AWS with `python -m bootstrap`, test end to end, and hold both AWSs to the contracts
-	@$(PYTEST) -n 3 tests/integration tests/contract
+test-integration: $(DEV) ## tasks end to end on the embedded AWS and on LocalStack by testcontainers (TESTS=file REQUIRE_LOCALSTACK=1)
+	@echo "Testing tasks end to end on the embedded AWS and on LocalStack"
+	@$(PYTEST) -n 4 $(or $(TESTS),tests/integration)
+test-rest: $(DEV) ## what `make test` leaves out: LocalStack, a browser, the inner loop, doctor, fuzz, chaos, AWS stand-ins
+	@echo "Testing what \`make test\` leaves out: LocalStack, the browser, every command"
+	@$(PYTEST) -n 4 --rest tests
+test-all: test test-rest ## every test, on both local AWSs and in a browser
 load: $(RUN) ## load test of the running stack (COUNT=100 CONCURRENCY=1)
 	@url=$$($(PY) -m bootstrap outputs --url) && $(PY) -m scripts.load_test "$$url" $(or $(COUNT),100) $(or $(CONCURRENCY),1)
 redrive: $(RUN) ## replay dead tasks (KIND= ERROR= SINCE=2h UNTIL= TASK=id RATE=10 DRY_RUN=1)

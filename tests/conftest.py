@@ -1,8 +1,7 @@
-"""Fixtures that several kinds of test share: one suite, two local AWSs."""
+"""What several kinds of test share: the stacks they run on, and which of them a run takes."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -21,6 +20,8 @@ TESTS = ROOT / ".local" / "tests"
 BACKENDS = ("embedded", "localstack")
 ON_BACKENDS = ("stack", "table", "own")
 """Fixtures whose parameter names a backend."""
+QUICK = ("unit", "contract", "integration")
+"""Folders that `make test` runs, on the embedded AWS."""
 LAST_LINE = pytest.StashKey[str]()
 NEEDS = (
     "needs(capability): skipped on a target that lacks this capability (bootstrap/targets.py), and listed at the end"
@@ -36,7 +37,7 @@ def stack(request: pytest.FixtureRequest) -> DeployedStack:
 
 @pytest.fixture(scope="session")
 def embedded_stack() -> Iterator[DeployedStack]:
-    """On the embedded AWS, which `up` starts itself."""
+    """On the embedded AWS, which `up` starts itself. Each test process has its own."""
     with _deployed("embedded", None) as stack:
         yield stack
 
@@ -114,26 +115,38 @@ def quick(
     yield from an_account(embedded_stack, monkeypatch, tmp_path, capsys)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--on", choices=BACKENDS, help="only what needs no local AWS but this one")
+    parser.addoption("--rest", action="store_true", help="only what `make test` leaves out")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", NEEDS)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what a target cannot do, and keep the tests of one stack together on one worker.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Take the tests that are asked for, and skip what a target cannot do.
 
-    The shared stack of a local AWS is one, each module's `own` another.
+    The tests of a module stay together on one worker, so that its fixtures are made once, and so do all that share the
+    one stack on LocalStack.
     """
+    config.hook.pytest_deselected(items=[item for item in items if not _is_asked_for(item, config)])
+    items[:] = [item for item in items if _is_asked_for(item, config)]
     for item in items:
         backend = _backend(item)
         for marker in item.iter_markers("needs"):
             capability = marker.args[0]
             if backend and capability not in TARGETS[backend].capabilities:
                 item.add_marker(pytest.mark.skip(reason=f"{backend} lacks {capability}"))
-        if "own" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{backend}"))
-        elif backend or "embedded_stack" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group(backend or "embedded"))
+        shared = backend == "localstack" and "own" not in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("localstack" if shared else f"{item.path.stem}-{backend}"))
+
+
+def _is_asked_for(item: pytest.Item, config: pytest.Config) -> bool:
+    backend, only = _backend(item), config.getoption("--on")
+    quick = item.path.relative_to(ROOT / "tests").parts[0] in QUICK and backend != "localstack"
+    return backend in (None, only or backend) and not (quick and config.getoption("--rest"))
 
 
 def _backend(item: pytest.Item) -> str | None:
@@ -141,14 +154,6 @@ def _backend(item: pytest.Item) -> str | None:
     callspec = getattr(item, "callspec", None)
     used = {callspec.params.get(fixture) for fixture in ON_BACKENDS} if callspec else set()
     return next((backend for backend in BACKENDS if backend in used), None)
-
-
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """With REQUIRE_LOCALSTACK=1 a run without a single test in a container has failed."""
-    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    asked = os.environ.get("REQUIRE_LOCALSTACK") == "1"
-    if reporter is not None and asked and exitstatus == 0 and not _passed_on_localstack(reporter):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

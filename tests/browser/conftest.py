@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.support.required import required
 from tests.support.stack import DeployedStack, purge_queues
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -27,7 +27,7 @@ def browser() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         why = MISSING.format(", ".join(NAMES))
-        if os.environ.get("REQUIRE_BROWSER") == "1":
+        if required("BROWSER"):
             pytest.fail(why)
         pytest.skip(why)
     with sync_playwright() as playwright:

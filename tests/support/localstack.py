@@ -14,6 +14,7 @@ import pytest
 
 from bootstrap import compose
 from bootstrap.paths import ROOT
+from tests.support.required import required
 from tests.support.stack import free_port
 
 # The helper container that cleans up after a killed test run would have to be pulled.
@@ -48,7 +49,7 @@ def image() -> tuple[str | None, str]:
 
 def cannot_be_had(why: str) -> NoReturn:
     """Skips the test; with REQUIRE_LOCALSTACK=1 that is a failure."""
-    if os.environ.get("REQUIRE_LOCALSTACK") == "1":
+    if required("LOCALSTACK"):
         pytest.fail(f"no LocalStack: {why}")
     pytest.skip(why)
 
