@@ -7,8 +7,8 @@ from html import escape
 
 from matplotlib.axes import Axes
 
+from tests.benchmarks import tables
 from tests.benchmarks.contenders import ceiling
-from tests.benchmarks.profiled import calls_of, packages
 from tests.benchmarks.report import Report, Target
 from tests.benchmarks.workloads import COLD, NO_OP
 from tests.chaos.page import AMBER, BLUE, GREEN, GREY, RED, STYLE, VIOLET, drawn
@@ -35,14 +35,14 @@ COLUMNS: Sequence[tuple[str, str, str]] = (
     ("processes", "processes", "{:,.0f}"),
     ("not ended", "unended", "{:,.0f}"),
 )
-Cell = str | float | int
 
 
 def of(report: Report) -> str:
     """The whole page as HTML."""
     tiles = "".join(map(_tile, report.targets()))
     plots = "".join(f"<section><h2>{escape(title)}</h2>{drawn(draw, report)}</section>" for title, draw in PLOTS)
-    tables = "".join(_section(name, _medians(report, name)) for name in report.names("workload"))
+    medians = "".join(_section(name, _medians(report, name)) for name in report.names("workload"))
+    shown = tables.tables(tables.summary(report.document()))
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Benchmark</title><style>{STYLE} section {{ overflow-x: auto; }}</style>
@@ -53,11 +53,11 @@ ratio is the median of the ratios of runs that stood side by side. These are fig
 same again: <code>make bench</code></p>
 <div class="tiles">{tiles}</div>
 <div class="plots">{plots}</div>
-{tables}
-{_section("Killed workers", _tolls(report))}
-{_section("Cold starts", _cold(report))}
+{medians}
+{_section("Killed workers", table(*shown["kills"]))}
+{_section("Cold starts", table(*shown["cold"]))}
 {_section("What a good task counts", _counts(report))}
-{_section("CPU per task in our own processes", _profiles(report))}
+{_section("CPU per task in our own processes", table(*shown["cpu"]))}
 {_section("The bare calls", _bare())}
 </main></html>
 """
@@ -73,9 +73,9 @@ def _section(title: str, content: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{content}</section><p></p>"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     names = "".join(f"<th>{escape(name)}</th>" for name in head)
-    lines = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    lines = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><tr>{names}</tr>{lines}</table>"
 
 
@@ -88,52 +88,10 @@ def _medians(report: Report, workload: str) -> str:
     return table(["", *(title for title, _, _ in COLUMNS)], rows)
 
 
-def _tolls(report: Report) -> str:
-    head = ["", "runs", "tasks", "workers killed", "lost", "work run to its end twice", "last end, s"]
-    rows: list[list[Cell]] = [
-        [
-            toll.contender,
-            toll.runs,
-            toll.tasks,
-            toll.kills,
-            toll.lost,
-            toll.worked_twice,
-            f"{toll.last_end_seconds:.1f}",
-        ]
-        for toll in report.tolls
-    ]
-    return table(head, rows)
-
-
-def _cold(report: Report) -> str:
-    head = ["", "CPU, ms", "of a bare handler", "wall, ms", "memory, MB", "package, kB"]
-    rows = [
-        [
-            each.function,
-            f"{each.ours.cpu_ms:.0f}",
-            f"{each.cpu_ratio:.2f}",
-            f"{each.ours.wall_ms:.0f}",
-            f"{each.ours.peak_mb:.0f}",
-            f"{each.package_bytes / 1000:,.0f}",
-        ]
-        for each in report.cold
-    ]
-    return table(head, rows)
-
-
 def _counts(report: Report) -> str:
     names = list(dict.fromkeys(name for counted in report.counts.values() for name in counted))
     rows = [[who, *(f"{counted.get(name, 0):,.4g}" for name in names)] for who, counted in report.counts.items()]
     return table(["", *(name.replace("_", " ") for name in names)], rows)
-
-
-def _profiles(report: Report) -> str:
-    names = packages(report.profiles)
-    rows = [
-        [each.what, calls_of(each), f"{each.cpu_ms:.3f}", *(f"{each.own_ms.get(name, 0):.3f}" for name in names)]
-        for each in report.profiles
-    ]
-    return table(["ms per task", "calls of the SDK", "as it runs", *(f"profiled: {name}" for name in names)], rows)
 
 
 def _bare() -> str:

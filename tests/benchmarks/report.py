@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.cost.measure import BATCHES, DESIGNS, Measured
+from tests.benchmarks import tables
 from tests.benchmarks.coldstart import Cold
 from tests.benchmarks.contenders import ceiling
 from tests.benchmarks.contenders.ceiling import Bare
@@ -21,6 +22,7 @@ from tests.benchmarks.site import SETTINGS
 from tests.benchmarks.units import circumstances, machine
 from tests.benchmarks.ups import Ups
 from tests.benchmarks.workloads import NO_OP, WORK
+from tests.support.summary import dumped
 
 CEILING, CEILING_BATCH = Bare.NAMES
 OURS, BATCH, ORIGINAL = "ours", "ours, batch", "original"
@@ -110,12 +112,13 @@ class Report:
         }
 
     def write(self, folder: Path) -> None:
-        from tests.benchmarks import page, tables  # matplotlib takes a moment to load
+        from tests.benchmarks import page  # matplotlib takes a moment to load
 
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "report.json").write_text(json.dumps(rounded(self.document()), indent=1) + "\n")
+        document = rounded(self.document())
+        (folder / "report.json").write_text(json.dumps(document, indent=1) + "\n")
+        (folder / "summary.json").write_text(dumped(rounded(tables.summary(document))))
         (folder / "index.html").write_text(page.of(self))
-        tables.write(folder)
 
     def _ups(self) -> Sequence[Target]:
         fresh, again = (self.ups.fresh_seconds, self.ups.again_seconds) if self.ups else (None, None)

@@ -1,7 +1,7 @@
-"""A report as Markdown, to be read where the code is read.
+"""The summary of a report and its tables, as Markdown for docs/benchmarks.md.
 
-python -m tests.benchmarks.tables docs/benchmarks     writes figures.md from the report.json beside it, and the tables
-that docs/benchmarks.md shows between <!-- name --> and <!-- end -->
+python -m tests.benchmarks.tables     renews the tables of docs/benchmarks.md, each between <!-- name --> and
+<!-- end -->, from docs/benchmarks.json
 """
 
 from __future__ import annotations
@@ -9,12 +9,17 @@ from __future__ import annotations
 import json
 import re
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from bootstrap.paths import ROOT
+from tests.benchmarks.workloads import NO_OP
+
 Document = Mapping[str, Any]
+Table = tuple[Sequence[str], Sequence[Sequence[str]]]
+"""Head and rows."""
+PAGE, SUMMARY = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks.json"
+KEPT = ("at", "machine", "runs", "targets", "kills", "cold", "cpu_per_task")
 COLUMNS: Sequence[tuple[str, str, str]] = (
     ("tasks/s to the end", "tasks_per_second", "{:,.1f}"),
     ("accepted/s", "accepted_per_second", "{:,.1f}"),
@@ -25,49 +30,32 @@ COLUMNS: Sequence[tuple[str, str, str]] = (
 )
 
 
-def of(document: Document) -> str:
-    """The whole file."""
-    figures: Sequence[Document] = document["figures"]
-    shown = tables(document)
-    parts = [
-        "# Figures\n\nWritten by `make bench REPORT=docs/benchmarks` from `report.json` beside it; "
-        "[benchmarks.md](../benchmarks.md) says what they mean.",
-        f"{document['machine']}, {document['at']}; medians of {document['runs']} runs (10,000 tasks: one run). "
-        "Everything on one machine: figures of it, not of AWS.",
-        "## Targets",
-        shown["targets"],
+def summary(document: Document) -> dict[str, Any]:
+    """The figures of a report that docs/benchmarks.md shows. Of its runs: the medians of tasks without work."""
+    runs = [run for run in document["figures"] if run["workload"] == NO_OP.name]
+    names = " ".join(names for _, names, _ in COLUMNS).split()
+    medians = [
+        {
+            "contender": who,
+            **{name: statistics.median(run[name] for run in runs if run["contender"] == who) for name in names},
+        }
+        for who in dict.fromkeys(run["contender"] for run in runs)
     ]
-    for workload in dict.fromkeys(each["workload"] for each in figures):
-        rows = [each for each in figures if each["workload"] == workload]
-        parts += [f"## {workload}", _medians(rows)]
-    for name, title in TITLES.items():
-        if shown[name]:
-            parts += [f"## {title}", shown[name]]
-    return "\n\n".join(parts) + "\n"
+    return {**{name: document[name] for name in KEPT}, "no_op": medians}
 
 
-TITLES: Mapping[str, str] = {
-    "kills": "Workers killed",
-    "cold": "Cold starts",
-    "counts": "What a good task counts",
-    "cpu": "CPU per task in our own processes",
-    "bare": "The bare calls",
-}
-
-
-def tables(document: Document) -> dict[str, str]:
-    """By name; what an older report, or an interrupted one, does not hold is empty."""
+def tables(summary: Document) -> dict[str, Table]:
+    """By the name that docs/benchmarks.md gives them."""
     return {
-        "targets": table(["", "reached", "asked", ""], [_target(each) for each in document["targets"]]),
-        "kills": _kills(document["kills"]),
-        "cold": _cold(document["cold"]),
-        "counts": _counts(document["counts_per_task"]),
-        "cpu": _cpu(document.get("cpu_per_task", ())),
-        "bare": "\n".join(f"- {name}: {calls}." for name, calls in document.get("bare_calls", {}).items()),
+        "targets": (["", "reached", "asked", ""], [_target(each) for each in summary["targets"]]),
+        "no_op": (["", *(title for title, _, _ in COLUMNS)], [_medians(each) for each in summary["no_op"]]),
+        "kills": _kills(summary["kills"]),
+        "cold": _cold(summary["cold"]),
+        "cpu": _cpu(summary["cpu_per_task"]),
     }
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---", *("--:" for _ in head[1:])], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -77,31 +65,24 @@ def _target(target: Document) -> list[str]:
     return [target["what"], f"{target['reached_is']:,.2f}", bound, "yes" if target["reached"] else "**no**"]
 
 
-def _medians(rows: Sequence[Document]) -> str:
-    lines = []
-    for contender in sorted({row["contender"] for row in rows}, key=[row["contender"] for row in rows].index):
-        own = [row for row in rows if row["contender"] == contender]
-        cells = [
-            " / ".join(form.format(statistics.median(row[name] for row in own)) for name in names.split())
-            for _, names, form in COLUMNS
-        ]
-        lines.append([contender, *cells])
-    return table(["", *(title for title, _, _ in COLUMNS)], lines)
+def _medians(medians: Document) -> list[str]:
+    cells = (" / ".join(form.format(medians[name]) for name in names.split()) for _, names, form in COLUMNS)
+    return [medians["contender"], *cells]
 
 
-def _kills(kills: Sequence[Document]) -> str:
+def _kills(kills: Sequence[Document]) -> Table:
     rows = [
         [
             each["contender"],
-            *(f"{each.get(name, 1):,}" for name in ("runs", "tasks", "kills", "lost", "worked_twice")),
+            *(f"{each[name]:,}" for name in ("runs", "tasks", "kills", "lost", "worked_twice")),
             f"{each['last_end_seconds']:.1f}",
         ]
         for each in kills
     ]
-    return table(["", "runs", "tasks", "killed", "lost", "work run to its end twice", "last end, s"], rows)
+    return ["", "runs", "tasks", "killed", "lost", "work run to its end twice", "last end, s"], rows
 
 
-def _cold(cold: Sequence[Document]) -> str:
+def _cold(cold: Sequence[Document]) -> Table:
     rows = [
         [
             each["function"],
@@ -112,16 +93,10 @@ def _cold(cold: Sequence[Document]) -> str:
         ]
         for each in cold
     ]
-    return table(["ours / a bare handler", "CPU, ms", "wall, ms", "memory, MB", "package, kB"], rows)
+    return ["ours / a bare handler", "CPU, ms", "wall, ms", "memory, MB", "package, kB"], rows
 
 
-def _counts(counts: Mapping[str, Document]) -> str:
-    names = list(dict.fromkeys(name for counted in counts.values() for name in counted))
-    rows = [[who, *(f"{counted.get(name, 0):,.4g}" for name in names)] for who, counted in counts.items()]
-    return table(["", *(name.replace("_", " ") for name in names)], rows)
-
-
-def _cpu(profiles: Sequence[Document]) -> str:
+def _cpu(profiles: Sequence[Document]) -> Table:
     names = list(dict.fromkeys(name for each in profiles for name in each["own_ms"]))
     rows = [
         [
@@ -132,30 +107,20 @@ def _cpu(profiles: Sequence[Document]) -> str:
         ]
         for each in profiles
     ]
-    return (
-        table(["ms per task", "calls of the SDK", "as it runs", *(f"profiled: {name}" for name in names)], rows)
-        if rows
-        else ""
+    return ["ms per task", "calls of the SDK", "as it runs", *(f"profiled: {name}" for name in names)], rows
+
+
+def filled(page: str, summary: Document) -> str:
+    """The page with its tables renewed."""
+    machine = f"{summary['machine']}, {summary['at']}; medians of {summary['runs']} runs."
+    shown = {"machine": machine, **{name: markdown(*table) for name, table in tables(summary).items()}}
+    return re.sub(
+        r"<!-- (\w+) -->\n.*?<!-- end -->",
+        lambda found: f"<!-- {found[1]} -->\n{shown[found[1]]}\n<!-- end -->",
+        page,
+        flags=re.DOTALL,
     )
 
 
-def filled(text: str, document: Document) -> str:
-    """A page with its tables renewed: each stands between a comment with its name and one that says `end`."""
-    shown = tables(document)
-
-    def renewed(found: re.Match[str]) -> str:
-        return f"<!-- {found[1]} -->\n{shown[found[1]] or 'Not in this report.'}\n<!-- end -->"
-
-    return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", renewed, text, flags=re.DOTALL)
-
-
-def write(folder: Path) -> None:
-    document = json.loads((folder / "report.json").read_text())
-    (folder / "figures.md").write_text(of(document))
-    page = folder.with_suffix(".md")
-    if page.exists():
-        page.write_text(filled(page.read_text(), document))
-
-
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    PAGE.write_text(filled(PAGE.read_text(), json.loads(SUMMARY.read_text())))

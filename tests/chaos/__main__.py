@@ -1,8 +1,9 @@
 """Chaos: many tasks while everything breaks, and an account of every one: `make chaos COUNT=2000 SEED=7`.
 
 COUNT (2000), SEED (a new one each time) and CONCURRENCY (8 clients) change it. It deploys a stack of its own on the
-embedded AWS and removes it. The report lies in `.local/chaos/`: report.json, and report.html to look at. Ends with 0
-only when every guarantee was kept; after Ctrl-C with 130, and the report of what was seen until then.
+embedded AWS and removes it. The report is in `.local/chaos/`: report.html, report.json, and summary.json, which
+docs/chaos.json is a copy of. Ends with 0 only when every guarantee was kept; after Ctrl-C with 130, and the report of
+what was seen until then.
 """
 
 from __future__ import annotations

@@ -13,15 +13,21 @@ from typing import Any
 from rich.table import Table
 
 from bootstrap import console
-from lambdas.common.task import Status
+from lambdas.common.task import TERMINAL, Status
 from scripts.load_test import percentile
 from tests.chaos import happened, page, verdict
 from tests.chaos.plan import CHANCES
 from tests.chaos.run import SHOWN, Run
 from tests.chaos.verdict import Breach, Facts
+from tests.support.summary import dumped
 
 KINDS = ("lost", "double", "stuck", "wrong-terminal", "dead-letter", "history", "phantom", "queue", "answer", "run")
 REQUESTS = tuple(name for name in CHANCES if name not in ("work", "message", "submit", "client"))
+QUOTED = (
+    *("machine", "count", "seed", "seconds", "interrupted", "submitted", "accepted", "unknown", "unknown_but_there"),
+    *("broken", "lost_share_at_most", "ends", "replayed", "died", "dead_letters", "attempts", "receives"),
+    *("landed_late", "answers", "outside_effects", "recovery_all_ms"),
+)
 
 
 def made(asked: Any, run: Run, facts: Facts, found: Sequence[Breach], interrupted: bool) -> dict[str, Any]:
@@ -137,7 +143,24 @@ def _calls(run: Run, tasks: int) -> dict[str, dict[str, float]]:
     }
 
 
+def summary(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a report that docs/proof.md quotes."""
+    faults, calls = report["faults"], report["calls_per_task"].values()
+    waiting = (sum(look.get(str(status), 0) for status in set(Status) - TERMINAL) for look in report["course"])
+    return {
+        **{name: report[name] for name in QUOTED},
+        "faults": {
+            name: sum(line[name] for line in faults) for name in ("planned", "fired", "explained", "unexplained")
+        },
+        "kinds_of_fault": len({line["fault"] for line in faults if line["fired"]}),
+        "pairs_of_operation_and_fault": sum(line["fired"] > 0 for line in faults),
+        "calls_per_task": {name: round(sum(line[name] for line in calls), 2) for name in ("calm", "chaos")},
+        "most_open": max(waiting, default=0),
+    }
+
+
 def show(report: Mapping[str, Any]) -> None:
+    faults, calls = summary(report)["faults"], summary(report)["calls_per_task"]
     table = Table(title="Chaos", title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column()
@@ -154,12 +177,10 @@ def show(report: Mapping[str, Any]) -> None:
     by_fault = Counter[str]()
     for line in report["faults"]:
         by_fault[line["fault"]] += line["fired"]
-    planned, explained, unexplained = (
-        sum(line[name] for line in report["faults"]) for name in ("planned", "explained", "unexplained")
-    )
-    table.add_row("faults that happened", f"{by_fault.total()} of {planned} planned")
+    table.add_row("faults that happened", f"{faults['fired']} of {faults['planned']} planned")
     table.add_row(
-        "faults that did not", f"{explained} in a process that another fault ended, {unexplained} unexplained"
+        "faults that did not",
+        f"{faults['explained']} in a process that another fault ended, {faults['unexplained']} unexplained",
     )
     for fault, number in by_fault.most_common():
         recovery = report["recovery_ms"].get(fault)
@@ -171,12 +192,10 @@ def show(report: Mapping[str, Any]) -> None:
     table.add_row("attempts, receives", f"{report['attempts']}, {report['receives']}")
     effects = report["outside_effects"]
     table.add_row("outside effects", f"{effects['made']}, {effects['repeated']} of them repeated")
-    calls = report["calls_per_task"].values()
-    calm, storm = (sum(line[name] for line in calls) for name in ("calm", "chaos"))
     for to, statuses in report["answers"].items():
         table.add_row(f"answers to {to}", ", ".join(f"{number} x {status}" for status, number in statuses.items()))
     table.add_row("requests that landed late", str(report["landed_late"]))
-    table.add_row("calls per task", f"{calm:.2f} without faults, {storm:.2f} with")
+    table.add_row("calls per task", f"{calls['calm']:.2f} without faults, {calls['chaos']:.2f} with")
     table.add_row("seconds", str(report["seconds"]))
     console.out.print(table)
 
@@ -184,5 +203,6 @@ def show(report: Mapping[str, Any]) -> None:
 def write(report: Mapping[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    (folder / "summary.json").write_text(dumped(summary(report)))
     (folder / "report.html").write_text(page.of(report))
-    console.say(f"Report: {os.path.relpath(folder / 'report.html')}, and report.json beside it.")
+    console.say(f"Report: {os.path.relpath(folder / 'report.html')}, with report.json and summary.json beside it.")

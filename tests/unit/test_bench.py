@@ -295,24 +295,27 @@ def test_the_report_is_json_and_a_page_that_loads_nothing(tmp_path: Path) -> Non
     assert "<link" not in shown
 
 
-def test_the_figures_of_the_docs_are_those_of_the_committed_report() -> None:
-    folder = ROOT / "docs" / "benchmarks"
-    document = json.loads((folder / "report.json").read_text())
-    assert (folder / "figures.md").read_text() == tables.of(document)
-    told = (ROOT / "docs" / "benchmarks.md").read_text()
-    assert told == tables.filled(told, document)
-    for target in document["targets"]:
+def test_the_page_shows_the_committed_summary() -> None:
+    summary = json.loads(tables.SUMMARY.read_text())
+    told = tables.PAGE.read_text()
+    assert told == tables.filled(told, summary)
+    for target in summary["targets"]:
         assert f"| {target['what']} | {target['reached_is']:,.2f} |" in told
 
 
-def test_a_page_gets_the_tables_of_another_report_and_keeps_its_words() -> None:
-    page = "Before.\n\n<!-- targets -->\nold\n<!-- end -->\n\nBetween.\n\n<!-- cpu -->\n<!-- end -->\nAfter.\n"
-    document = json.loads(json.dumps(rounded(a_report().document())))
-    filled = tables.filled(page, document)
-    assert tables.filled(filled, document) == filled
+def test_a_page_gets_the_tables_of_another_report_and_keeps_its_words(tmp_path: Path) -> None:
+    a_report().write(tmp_path)
+    page = (
+        "Before.\n\n<!-- targets -->\nold\n<!-- end -->\n\nBetween.\n\n<!-- cpu -->\n<!-- end -->\n"
+        "After.\n\n<!-- no_op -->\n<!-- end -->\n"
+    )
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    filled = tables.filled(page, summary)
+    assert tables.filled(filled, summary) == filled
     assert "old" not in filled
     assert "| `make up`, nothing to do, s | 1.25 | at most 1 | **no** |" in filled
     assert "| submit | PutItem 1 | 0.75 | 1.50 | 0.25 |" in filled
+    assert "| ours | 65.0 | 75.0 | 10 / 20 / 30 | 0.50 / 0.90 | 8.0 / 7.0 | 50 |" in filled, "medians of 50 and 80"
     assert [line for line in filled.splitlines() if line and line[0] not in "|<"] == ["Before.", "Between.", "After."]
 
 
