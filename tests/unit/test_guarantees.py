@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from bootstrap.paths import ROOT
+from tests.conftest import QUICK
 from tests.unit.test_scenarios import names_in
 
 PAGE = (ROOT / "docs" / "guarantees.md").read_text()
@@ -29,6 +30,7 @@ def test_each_promise_has_its_tests() -> None:
 def test_each_test_that_a_promise_names_exists(promise: str, tests: Sequence[re.Match[str]]) -> None:
     line = next(line for line in PROOF.finditer(PAGE) if line["promise"] == promise)
     assert LINK.sub("", line["tests"]).replace(", ", "") == "", "what is no link is not read"
+    assert any(link["file"].split("/")[0] in QUICK for link in tests), f"`make test` shows nothing of {promise}"
     for link in tests:
         file, _, name = link["test"].partition("::")
         assert link["file"] == file
