@@ -84,7 +84,9 @@ class Judge:
         if not files:
             self.verdicts = [self._judged(term, []) for term in self.terms]
             return self.verdicts
-        quiet = ["-o", "addopts=", "-p", "no:terminal", "-p", "no:cacheprovider", "--rootdir", str(ROOT)]
+        left_out = [f"-pno:{plugin}" for plugin in ("terminal", "cacheprovider", "schemathesis", "anyio")]
+        # An option of the terminal's is unknown without it.
+        quiet = ["-o", "addopts=", *left_out, "-W", "ignore::pytest.PytestConfigWarning", "--rootdir", str(ROOT)]
         code = pytest.main([*quiet, *(str(ROOT / file) for file in files)], plugins=[self])
         if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED) and not self.interrupted:
             raise NotCollected(f"pytest ended with {code}; look for the reason by: python -m pytest {' '.join(files)}")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,6 @@ sys.path.insert(0, sys.argv[1])
 from botocore.session import Session
 made, create = [], Session.create_client
 Session.create_client = lambda self, name, *a, **k: (made.append(name), create(self, name, *a, **k))[1]
-exec(sys.argv[4])
 {coldstart.OURS}
 print(json.dumps([sorted(sys.modules), made, gc.get_threshold()[0] if gc.isenabled() else None]))
 """
@@ -58,10 +57,9 @@ class Started:
     """So many new objects make Python look for garbage; None: never."""
 
 
-@cache
-def started(function: str, before: str = "") -> Started:
-    """A fresh process, ready for its first event; `before` runs in front of all."""
-    arguments = (str(ROOT), HANDLERS[function], coldstart.builder(function), before)
+def started(function: str) -> Started:
+    """A fresh process, ready for its first event."""
+    arguments = (str(ROOT), HANDLERS[function], coldstart.builder(function))
     command = [sys.executable, "-I", "-B", "-c", PROGRAM, *arguments]
     done = subprocess.run(command, env=coldstart.ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -71,42 +69,30 @@ def started(function: str, before: str = "") -> Started:
 
 @pytest.mark.parametrize("function", sorted(HANDLERS))
 def test_a_cold_start_loads_nothing_that_only_rare_paths_need(function: str) -> None:
-    loaded = started(function).modules
+    begun = started(function)
+    loaded = begun.modules
     if kinds.load(kinds_package).scheduled():  # whoever adds one pays for it
         loaded -= {"cronsim"}
     assert HANDLERS[function] in loaded
     assert {module: why for module, why in NEVER.items() if module in loaded} == {}
     assert {module for module, functions in NEVER_HERE.items() if function in functions and module in loaded} == set()
+    assert begun.collects_at == 10_000, "garbage is looked for, less often than Python would"
+    # ProcessTask makes a second client of DynamoDB, with shorter time-outs; the bare handler gets along with one.
+    assert set(begun.services) == set(coldstart.services(function))
 
 
-@pytest.mark.parametrize("module", sorted({*NEVER, *NEVER_HERE}))
-def test_a_module_loaded_at_the_top_is_found(module: str) -> None:
-    """The test above can fail: these modules exist, by these names."""
-    assert module in started("SteerTasks", f"import {module}").modules
-
-
-@pytest.mark.parametrize("function", sorted(HANDLERS))
-def test_garbage_is_looked_for_less_often_than_python_would_but_is_looked_for(function: str) -> None:
-    assert started(function).collects_at == 10_000
-
-
-@pytest.mark.parametrize("function", sorted(HANDLERS))
-def test_the_bare_handler_makes_clients_of_the_same_services(function: str) -> None:
-    """ProcessTask makes a second one of DynamoDB, with shorter time-outs; the bare handler gets along with one."""
-    assert set(started(function).services) == set(coldstart.services(function))
+def test_each_module_that_is_never_loaded_exists() -> None:
+    for module in (*NEVER, *NEVER_HERE):
+        assert find_spec(module) is not None, module
 
 
 def test_a_package_is_measured_beside_a_bare_handler(tmp_path: Path) -> None:
     zipped = next(built.path for built in package.build_all() if built.function == "SteerTasks")
     python = Path(sys.executable)
-    cold = coldstart.measured("SteerTasks", zipped, HANDLERS["SteerTasks"], python, tmp_path, samples=2)
-    assert (cold.function, cold.samples, cold.package_bytes) == ("SteerTasks", 2, zipped.stat().st_size)
+    cold = coldstart.measured("SteerTasks", zipped, HANDLERS["SteerTasks"], python, tmp_path, samples=1)
+    assert (cold.function, cold.samples, cold.package_bytes) == ("SteerTasks", 1, zipped.stat().st_size)
     for start in (cold.ours, cold.bare):
-        assert start.cpu_ms > 0
-        assert start.wall_ms > 0
-        assert start.peak_mb > 10
-    assert cold.cpu_ratio > 0
-    assert cold.wall_ratio > 0
+        assert min(start.cpu_ms, start.wall_ms, start.peak_mb) > 0
 
 
 def test_a_ratio_is_that_of_starts_that_stood_side_by_side() -> None:

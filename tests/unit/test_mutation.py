@@ -19,7 +19,8 @@ from tests.model.__main__ import told_survivors
 from tests.model.mutants import terms as terms_of_the_model
 from tests.model.rules import WRITES
 from tests.mutation import page
-from tests.mutation.judge import BROKEN, FAILED, PASSED, Trial, Verdict, is_named
+from tests.mutation.__main__ import main
+from tests.mutation.judge import BROKEN, FAILED, PASSED, Judge, Trial, Verdict, is_named
 from tests.mutation.killers import HARM, REFUSED, SECOND_LOCKS
 from tests.mutation.registry import Term, constants, dropped, makers, terms
 from tests.support.dynamodb import FakeDynamoDB, task_store
@@ -29,9 +30,7 @@ TERM = Term("claim", "attempts_left", "#attempts < #maxAttempts")
 BLIND = "tests/unit/test_retry.py::test_retry_after_carries_its_words_and_its_seconds"
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.mutation", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+Shown = pytest.CaptureFixture[str]
 
 
 # The terms. -----------------------------------------------------------------------------------------------------------
@@ -44,25 +43,27 @@ def everywhere() -> Iterator[tuple[str, ast.AST]]:
     return ((file, node) for file, tree in SOURCES.items() for node in ast.walk(tree))
 
 
-def test_what_is_sent_as_a_condition_is_a_conjunction_of_named_terms_or_that_of_an_effect() -> None:
+def test_every_condition_is_a_conjunction_of_named_terms_or_that_of_an_effect() -> None:
     """An effect's condition is of the kind's own table, and its author's."""
+    spelled = {file for file, node in everywhere() if isinstance(node, ast.Constant) and _spells_it(node.value)}
+    assert spelled == {STORE}
     sent = {
-        (file, ast.unparse(value))
-        for file, node in everywhere()
+        ast.unparse(value)
+        for _, node in everywhere()
         if isinstance(node, ast.Dict)
         for key, value in zip(node.keys, node.values, strict=True)
         if isinstance(key, ast.Constant) and key.value == "ConditionExpression"
     }
-    assert sent == {(STORE, "condition"), (STORE, "effect.condition")}
-    spelled = [file for file, node in everywhere() if isinstance(node, ast.Constant) and _spells_it(node.value)]
-    assert set(spelled) == {STORE}
-    assert not [file for file, node in everywhere() if isinstance(node, ast.keyword) and _spells_it(node.arg)]
+    assert sent == {"condition", "effect.condition"}
+    keywords = [(file, node) for file, node in everywhere() if isinstance(node, ast.keyword)]
+    assert not [file for file, node in keywords if _spells_it(node.arg)]
+    assert {file for file, node in keywords if node.arg == "conditions"} == {TRANSITIONS}
     made = {
-        (file, ast.unparse(node.value.func) if isinstance(node.value, ast.Call) else ast.unparse(node.value))
-        for file, node in everywhere()
+        ast.unparse(node.value.func) if isinstance(node.value, ast.Call) else ast.unparse(node.value)
+        for _, node in everywhere()
         if isinstance(node, ast.Assign) and "condition" in map(ast.unparse, node.targets)
     }
-    assert made == {(STORE, "conjunction")}
+    assert made == {"conjunction"}
 
 
 def _spells_it(text: object) -> bool:
@@ -71,15 +72,12 @@ def _spells_it(text: object) -> bool:
 
 def test_every_named_term_stands_in_transitions() -> None:
     calls = [(file, node) for file, node in everywhere() if isinstance(node, ast.Call)]
-    joined = {(file, ast.unparse(node.args[0])) for file, node in calls if ast.unparse(node.func) == "conjunction"}
+    joined = {ast.unparse(node.args[0]) for _, node in calls if ast.unparse(node.func) == "conjunction"}
     put = {ast.unparse(node.args[1]) for _, node in calls if ast.unparse(node.func) == "self._put"}
     used = {f"transitions.{name.upper()}" for name in constants()}
-    assert joined - {(STORE, text) for text in used} == {(STORE, "conditions"), (STORE, "write.conditions")}
-    assert put | {text for _, text in joined if text in used} == used
-    naming = {file for file, node in everywhere() if isinstance(node, ast.keyword) and node.arg == "conditions"}
-    assert naming == {TRANSITIONS}
-    writing = {file for file, node in calls if ast.unparse(node.func).split(".")[-1] == "Write"}
-    assert writing == {TRANSITIONS}
+    assert joined - used == {"conditions", "write.conditions"}
+    assert put | joined & used == used
+    assert {file for file, node in calls if ast.unparse(node.func).split(".")[-1] == "Write"} == {TRANSITIONS}
 
 
 def test_the_registry_has_every_write_and_every_term_that_the_model_has() -> None:
@@ -115,7 +113,7 @@ def test_a_condition_of_one_term_always_holds_when_that_is_dropped() -> None:
 
 # The judgement. -------------------------------------------------------------------------------------------------------
 
-JUDGED = {
+JUDGED: dict[str, tuple[tuple[Trial, ...], tuple[str, ...], bool, list[str]]] = {
     "killed": ((Trial("a", PASSED, FAILED),), (), True, []),
     "killed by one and not by another": (
         (Trial("a", PASSED, FAILED), Trial("b", PASSED, PASSED)),
@@ -137,77 +135,62 @@ JUDGED = {
 }
 
 
-@pytest.mark.parametrize(("trials", "missing", "killed", "problems"), JUDGED.values(), ids=JUDGED.keys())
-def test_a_term_is_killed_only_by_a_test_that_passes_with_it_and_fails_without(
-    trials: tuple[Trial, ...], missing: tuple[str, ...], killed: bool, problems: list[str]
-) -> None:
-    verdict = Verdict(TERM, trials, missing)
-    assert verdict.killed == killed
-    assert verdict.problems == [f"claim.attempts_left: {problem}" for problem in problems]
+def test_a_term_is_killed_only_by_a_test_that_passes_with_it_and_fails_without() -> None:
+    for name, (trials, missing, killed, problems) in JUDGED.items():
+        verdict = Verdict(TERM, trials, missing)
+        assert verdict.killed == killed, name
+        assert verdict.problems == [f"claim.attempts_left: {problem}" for problem in problems], name
 
 
-@pytest.mark.parametrize(
-    ("node", "test", "named"),
-    [
-        ("a.py::test_x", "a.py::test_x", True),
-        ("a.py::test_x[1]", "a.py::test_x", True),
-        ("a.py::test_x[1 - 2]", "a.py::test_x[1 - ", True),
-        ("a.py::test_xy", "a.py::test_x", False),
-        ("a.py::test_x[2]", "a.py::test_x[1", False),
-    ],
-)
-def test_a_name_means_one_test_or_its_rows(node: str, test: str, named: bool) -> None:
-    assert is_named(node, test) == named
+def test_a_name_means_one_test_or_its_rows() -> None:
+    assert is_named("a.py::test_x", "a.py::test_x")
+    assert is_named("a.py::test_x[1]", "a.py::test_x")
+    assert is_named("a.py::test_x[1 - 2]", "a.py::test_x[1 - ")
+    assert not is_named("a.py::test_xy", "a.py::test_x")
+    assert not is_named("a.py::test_x[2]", "a.py::test_x[1")
 
 
 def test_each_term_of_the_deployed_code_is_killed_by_each_test_that_is_named_for_it(tmp_path: Path) -> None:
     shown = (ROOT / "docs" / "proof.md").read_text()
     anew = tmp_path / "proof.md"
     anew.write_text(shown)
-    ended = run("--write", str(anew))
+    command = [sys.executable, "-m", "tests.mutation", "--write", str(anew)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     count = len(list(terms()))
     assert f"{count} of {count} dropped terms killed by " in ended.stdout
     assert anew.read_text() == shown, "type: .venv/bin/python -m tests.mutation --write docs/proof.md"
 
 
-@pytest.mark.parametrize(
-    ("test", "said"),
-    [
-        (BLIND, "claim.attempts_left SURVIVED by 0 of 1 test runs"),
-        ("tests/unit/test_retry.py::test_that_is_not_there", "there is no test tests/unit/test_retry.py::test_that_is"),
-        ("tests/unit/test_that_is_not_there.py::test_x", "there is no test tests/unit/test_that_is_not_there.py"),
-    ],
-)
-def test_a_test_that_does_not_look_lets_the_term_survive_and_the_run_fail(test: str, said: str) -> None:
-    ended = run("--term", "claim.attempts_left", "--by", test)
-    assert ended.returncode == 1
-    assert said in " ".join(ended.stdout.split())
+def test_a_test_that_does_not_look_lets_the_term_survive_and_the_run_fail(capsys: Shown) -> None:
+    missing = ("tests/unit/test_retry.py::test_x", "tests/unit/test_that_is_not_there.py::test_x")
+    arguments = [word for test in (BLIND, *missing) for word in ("--by", test)]
+    assert main(["--term", "claim.attempts_left", *arguments, "--model"]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "claim.attempts_left SURVIVED by 0 of 1 test runs" in said
+    for test in missing:
+        assert f"there is no test {test}" in said
+    assert "the model says of 1 of 1 terms what it said before" in said
 
 
 def test_a_term_that_is_not_there_is_not_taken_for_one_that_was_killed() -> None:
-    ended = run("--term", "claim.no_such_term")
-    assert ended.returncode == 1
-    assert "no such term: claim.no_such_term" in ended.stderr
+    with pytest.raises(SystemExit, match=r"no such term: claim\.no_such_term"):
+        main(["--term", "claim.no_such_term"])
 
 
-def test_ctrl_c_ends_the_run_with_130_and_the_terms_until_then() -> None:
-    program = f"""
-import sys
-from tests.mutation.__main__ import main
-from tests.mutation.judge import Judge
+def test_ctrl_c_ends_the_run_with_130_and_the_terms_until_then(monkeypatch: pytest.MonkeyPatch, capsys: Shown) -> None:
+    judged = Judge._trial
 
-def trial(judge, term, item):
-    if judge.verdicts:
-        raise KeyboardInterrupt
-    return judged(judge, term, item)
+    def trial(judge: Judge, term: Term, item: pytest.Item) -> Trial:
+        if judge.verdicts:
+            raise KeyboardInterrupt
+        return judged(judge, term, item)
 
-judged, Judge._trial = Judge._trial, trial
-sys.exit(main(["--term", "claim.attempts_left", "--term", "claim.same_generation", "--by", {BLIND!r}]))
-"""
-    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stderr) == (130, "Interrupted: 1 of 2 terms were dropped.\n")
-    assert "claim.attempts_left SURVIVED" in " ".join(ended.stdout.split())
+    monkeypatch.setattr(Judge, "_trial", trial)
+    assert main(["--term", "claim.attempts_left", "--term", "claim.same_generation", "--by", BLIND]) == 130
+    shown = capsys.readouterr()
+    assert shown.err == "Interrupted: 1 of 2 terms were dropped.\n"
+    assert "claim.attempts_left SURVIVED" in " ".join(shown.out.split())
 
 
 # The table. -----------------------------------------------------------------------------------------------------------
@@ -234,37 +217,33 @@ BY_ROW = Trial(f"{REFUSED}[fake-bury - open - x]", PASSED, FAILED)
 OPEN = replace(TERM, write="bury", name="open")
 
 
-@pytest.mark.parametrize(
-    ("term", "trials", "model", "reason"),
-    [
-        (TERM, (HARMFUL, BY_ROW), None, 0),
-        (TERM, (BY_ROW,), "I4 too many", 0),
-        (TERM, (BY_ROW,), None, 2),
-        (TERM, (replace(HARMFUL, mutated=PASSED), BY_ROW), None, 2),
-        (OPEN, (HARMFUL, BY_ROW), None, 1),
-        (OPEN, (HARMFUL, BY_ROW), "I8 given up", 0),
-    ],
+SCORES: tuple[tuple[Term, tuple[Trial, ...], str | None, int], ...] = (
+    (TERM, (HARMFUL, BY_ROW), None, 0),
+    (TERM, (BY_ROW,), "I4 too many", 0),
+    (TERM, (BY_ROW,), None, 2),
+    (TERM, (replace(HARMFUL, mutated=PASSED), BY_ROW), None, 2),
+    (OPEN, (HARMFUL, BY_ROW), None, 1),
+    (OPEN, (HARMFUL, BY_ROW), "I8 given up", 0),
 )
-def test_the_score_tells_harm_from_the_row_that_a_term_alone_refuses(
-    term: Term, trials: tuple[Trial, ...], model: str | None, reason: int
-) -> None:
-    told = page.score([Verdict(term, trials, ())], {str(term): model}).partition(": ")[2]
-    assert [part[0] for part in told.split(", ")] == ["1" if at == reason else "0" for at in range(3)]
+
+
+def test_the_score_tells_harm_from_the_row_that_a_term_alone_refuses() -> None:
+    for term, trials, model, reason in SCORES:
+        shown = page.score([Verdict(term, trials, ())], {str(term): model}).partition(": ")[2]
+        assert [part[0] for part in shown.split(", ")] == ["1" if at == reason else "0" for at in range(3)]
 
 
 def test_a_second_lock_is_a_term_of_which_no_other_test_tells_harm() -> None:
     assert {term for term in SECOND_LOCKS if HARM[term]} == set()
 
 
-def test_what_the_model_says_otherwise_than_before_is_told_and_fails_the_run() -> None:
+def test_what_the_model_finds_otherwise_than_before_is_listed() -> None:
     before = {"a.same": "I1 lost", "a.gone": "I1 lost", "a.found": None, "a.not_asked": "I1 lost"}
     assert page.differences({"a.same": "I1 lost", "a.gone": None, "a.found": "I2 stuck", "a.new": None}, before) == [
         "a.gone: the model finds nothing; recorded is I1 lost",
         "a.found: the model finds I2 stuck; recorded is nothing",
         "a.new: the model finds nothing; recorded is not in the model",
     ]
-    ended = run("--term", "claim.attempts_left", "--by", BLIND, "--model")
-    assert "the model says of 1 of 1 terms what it said before" in ended.stdout
 
 
 def test_a_term_that_the_model_no_longer_finds_fails_its_own_run(capsys: pytest.CaptureFixture[str]) -> None:

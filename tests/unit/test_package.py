@@ -17,6 +17,7 @@ from bootstrap import package
 from bootstrap.paths import ROOT
 from lambdas.query_tasks import kinds
 
+KINDS_JSON = "lambdas/query_tasks/kinds.json"
 CONTENT = {"b.py": b"b = 1\n", "a/__init__.py": b"", "a/x.py": b"x = 1\n" * 1000}
 BUILD = (
     "import json; from bootstrap import package; "
@@ -79,43 +80,33 @@ def test_several_that_need_the_dependencies_at_once_find_them_unpacked_whole(tmp
     assert {path.name for path in folder.iterdir()} == {path.name for path in package.install_dependencies().iterdir()}
 
 
-@pytest.mark.parametrize(
-    ("changed", "functions"),
-    [
-        ("lambdas/common/ids.py", set(package.PACKAGES)),
-        ("lambdas/sweep_tasks/sweep.py", {"SweepTasks"}),
-        ("lambdas/process_task/kinds/simulated.py", {"ProcessTask", "SubmitTask"}),
-        ("the schema of a kind", {"ProcessTask", "SubmitTask", "QueryTasks"}),
-        ("docs/openapi.yaml", {"QueryTasks"}),
-    ],
+KIND = "lambdas/process_task/kinds/simulated.py"
+CHANGES = (
+    ({"lambdas/common/ids.py": ("", "# changed\n")}, set(package.PACKAGES)),
+    (
+        {"lambdas/sweep_tasks/sweep.py": ("", "# changed\n"), KIND: ("", "# changed\n")},
+        {"SweepTasks", "ProcessTask", "SubmitTask"},
+    ),
+    ({package.OPENAPI: ("", "x-changed: true\n")}, {"QueryTasks"}),
+    ({KIND: ('"simulated"', '"renamed"')}, {"ProcessTask", "SubmitTask", "QueryTasks"}),
 )
+"""What is replaced in a file (nothing: a line more), one after the other, and the packages that hold it."""
+
+
 def test_a_changed_file_changes_the_key_of_the_packages_that_hold_it_and_of_no_other(
-    changed: str, functions: set[str], built: Built, tmp_path: Path
+    built: Built, tmp_path: Path
 ) -> None:
-    checkout = a_checkout(tmp_path)
-    change(checkout, changed)
-    after = build(checkout)
-    assert {function for function, key in keys(after).items() if key != built[function][0]} == functions
-
-
-def change(checkout: Path, what: str) -> None:
-    if what == "the schema of a kind":
-        kind = checkout / "lambdas/process_task/kinds/simulated.py"
-        kind.write_text(kind.read_text().replace('"maximum": 43_200', '"maximum": 43_000'))
-    else:
-        with (checkout / what).open("a") as file:
-            file.write("x-changed: true\n" if what.endswith(".yaml") else "# changed\n")
-
-
-def test_the_query_function_is_given_the_kinds_that_there_are(tmp_path: Path) -> None:
-    checkout, file = a_checkout(tmp_path), "lambdas/query_tasks/kinds.json"
-    before = json.loads(_file(build(checkout), "QueryTasks", file))
-    assert "simulated" in before
-    module = checkout / "lambdas" / "process_task" / "kinds" / "simulated.py"
-    module.write_text(module.read_text().replace('"simulated"', '"renamed"'))
-    after = json.loads(_file(build(checkout), "QueryTasks", file))
-    assert after == sorted({*before, "renamed"} - {"simulated"})
-    assert ROOT / file == kinds.FILE
+    checkout, before = a_checkout(tmp_path), built
+    for files, functions in CHANGES:
+        for name, (old, new) in files.items():
+            text = (checkout / name).read_text()
+            (checkout / name).write_text(text.replace(old, new) if old else text + new)
+        after = build(checkout)
+        assert {name for name, key in keys(after).items() if key != keys(before)[name]} == functions, files
+        before = after
+    kinds_before, kinds_after = (json.loads(_file(one, "QueryTasks", KINDS_JSON)) for one in (built, after))
+    assert kinds_after == sorted({*kinds_before, "renamed"} - {"simulated"})
+    assert ROOT / KINDS_JSON == kinds.FILE
 
 
 def test_there_is_a_package_for_every_function_of_the_template(built: Built) -> None:
@@ -125,39 +116,35 @@ def test_there_is_a_package_for_every_function_of_the_template(built: Built) -> 
     assert template.count("AWS::Serverless::Function") == len(built)
 
 
-@pytest.mark.parametrize("function", sorted(package.PACKAGES))
-def test_a_package_holds_its_own_code_the_shared_code_and_the_dependencies(function: str, built: Built) -> None:
-    names = _names(built, function)
-    own = package.PACKAGES[function][0]
-    wanted = {f"{own}/handler.py", f"{own}/__init__.py", "lambdas/__init__.py", "lambdas/common/task.py"}
-    assert wanted <= names
-    assert {"aws_lambda_powertools", "fastjsonschema"} <= {name.split("/")[0] for name in names}
+def test_a_package_holds_its_own_code_the_shared_code_and_the_dependencies(built: Built) -> None:
+    for function in built:
+        names, own = _names(built, function), package.PACKAGES[function][0]
+        assert {f"{own}/handler.py", f"{own}/__init__.py", "lambdas/__init__.py", "lambdas/common/task.py"} <= names
+        assert {"aws_lambda_powertools", "fastjsonschema"} <= {name.split("/")[0] for name in names}
 
 
-@pytest.mark.parametrize("function", sorted(package.PACKAGES))
-def test_a_package_holds_no_metadata_no_machine_code_no_sdk_and_no_other_handler(function: str, built: Built) -> None:
-    names = _names(built, function)
-    parts = {part for name in names for part in name.split("/")}
-    assert not {part for part in parts if part.endswith((".dist-info", ".so"))}
-    assert not parts & {"bin", "boto3", "botocore", "bootstrap", "tests"}
-    own = package.PACKAGES[function][0]
-    assert {name for name in names if name.endswith("/handler.py") and name.startswith("lambdas/")} == {
-        f"{own}/handler.py"
-    }
+def test_a_package_holds_no_metadata_no_machine_code_no_sdk_and_no_other_handler(built: Built) -> None:
+    for function in built:
+        names = _names(built, function)
+        parts = {part for name in names for part in name.split("/")}
+        assert not {part for part in parts if part.endswith((".dist-info", ".so"))}, function
+        assert not parts & {"bin", "boto3", "botocore", "bootstrap", "tests"}, function
+        own = package.PACKAGES[function][0]
+        assert {name for name in names if name.endswith("/handler.py") and name.startswith("lambdas/")} == {
+            f"{own}/handler.py"
+        }
 
 
-@pytest.mark.parametrize("function", sorted(package.PACKAGES))
-def test_each_source_has_its_bytecode_beside_it_that_is_taken_whatever_the_time_of_the_file(
-    function: str, built: Built
-) -> None:
-    with zipfile.ZipFile(built[function][1]) as archive:
-        names = archive.namelist()
-        compiled = {source_from_cache(name): archive.read(name) for name in names if name.endswith(".pyc")}
-        sources = {name: archive.read(name) for name in names if name.endswith(".py")}
-    assert set(compiled) == set(sources)
-    for name, code in compiled.items():
-        # PEP 552: magic number of this Python, "by hash, unchecked", hash of the source.
-        assert code[:16] == MAGIC_NUMBER + UNCHECKED + source_hash(sources[name]), name
+def test_each_source_has_its_bytecode_beside_it_that_is_taken_whatever_the_time_of_the_file(built: Built) -> None:
+    for _, path in built.values():
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            compiled = {source_from_cache(name): archive.read(name) for name in names if name.endswith(".pyc")}
+            sources = {name: archive.read(name) for name in names if name.endswith(".py")}
+        assert set(compiled) == set(sources)
+        for name, code in compiled.items():
+            # PEP 552: magic number of this Python, "by hash, unchecked", hash of the source.
+            assert code[:16] == MAGIC_NUMBER + UNCHECKED + source_hash(sources[name]), name
 
 
 def test_bytecode_depends_on_the_sources_alone() -> None:
@@ -168,25 +155,18 @@ def test_bytecode_depends_on_the_sources_alone() -> None:
     assert all(package._bytecode(sources) == made for _ in range(3))
 
 
-@pytest.mark.parametrize("function", sorted(package.PACKAGES))
-def test_every_entry_has_the_fixed_date_and_mode_and_a_fixed_place(function: str, built: Built) -> None:
-    with zipfile.ZipFile(built[function][1]) as archive:
-        entries = archive.infolist()
-    assert {(entry.date_time, entry.external_attr >> 16, entry.create_system) for entry in entries} == {
-        ((1980, 1, 1, 0, 0, 0), 0o644, 3)
-    }
-    names = [entry.filename for entry in entries]
-    own = [name for name in names if name.startswith("lambdas/")]
-    dependencies = names[: -len(own)]
-    assert names == [*sorted(dependencies), *sorted(own)]
-
-
-@pytest.mark.parametrize("function", sorted(package.PACKAGES))
-def test_the_key_is_the_hash_of_what_is_inside(function: str, built: Built) -> None:
-    key, path = built[function]
-    with zipfile.ZipFile(path) as archive:
-        content = {name: archive.read(name) for name in archive.namelist()}
-    assert key == f"{function}/{package.content_hash(content)}.zip"
+def test_every_entry_has_the_fixed_date_and_mode_and_a_fixed_place(built: Built) -> None:
+    for function, (key, path) in built.items():
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            content = {entry.filename: archive.read(entry) for entry in entries}
+        assert {(entry.date_time, entry.external_attr >> 16, entry.create_system) for entry in entries} == {
+            ((1980, 1, 1, 0, 0, 0), 0o644, 3)
+        }
+        names = [entry.filename for entry in entries]
+        own = [name for name in names if name.startswith("lambdas/")]
+        assert names == [*sorted(names[: -len(own)]), *sorted(own)]
+        assert key == f"{function}/{package.content_hash(content)}.zip"
 
 
 def test_the_order_in_which_files_are_found_does_not_matter(tmp_path: Path) -> None:

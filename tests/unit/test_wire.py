@@ -8,19 +8,25 @@ from typing import Any
 
 import pytest
 from boto3.dynamodb.types import TypeSerializer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from lambdas.common.transitions import Value
 from lambdas.common.wire import from_wire, of_effect, to_wire
 
-SCALARS = some.none() | some.booleans() | some.integers(-(10**37), 10**37) | some.text()
-SETS = some.sets(some.text(), min_size=1)
-VALUES = some.recursive(SCALARS | SETS, lambda inner: some.lists(inner) | some.dictionaries(some.text(), inner))
+TEXT = some.text(max_size=8)
+SCALARS = some.none() | some.booleans() | some.integers(-(10**37), 10**37) | TEXT
+SETS = some.sets(TEXT, min_size=1, max_size=3)
+VALUES = some.recursive(
+    SCALARS | SETS,
+    lambda inner: some.lists(inner, max_size=3) | some.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
 boto3s = TypeSerializer().serialize
 
 
-@given(some.dictionaries(some.text(), VALUES))
+@settings(max_examples=40)
+@given(some.dictionaries(TEXT, VALUES, max_size=4))
 def test_a_row_goes_out_as_boto3_would_write_it_and_comes_back_as_it_was(row: dict[str, Value]) -> None:
     written = to_wire(row)
     assert written == {name: boto3s(value) for name, value in row.items()}
