@@ -33,6 +33,7 @@ class Receiver:
     requests: list[Received] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
     """The test has ended: whoever still holds a connection lets it go."""
+    accepted: int = 0
     turned_away: list[str] = field(default_factory=list)
     """Why a TLS client did not come in."""
     released: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -63,6 +64,7 @@ def _accept(listener: socket, receiver: Receiver, tls: ssl.SSLContext | None, si
             connection, _ = listener.accept()
         except OSError:
             break
+        receiver.accepted += 1
         threads.append(threading.Thread(target=_serve, args=(connection, receiver, tls, silent), daemon=True))
         threads[-1].start()
     for thread in threads:
@@ -106,8 +108,9 @@ def say(text: bytes) -> Act:
 
 def hang(receiver: Receiver, connection: socket) -> None:
     """Not a byte, until the sender lets go."""
-    while connection.recv(4096):
-        pass
+    with suppress(OSError):
+        while connection.recv(4096):
+            pass
     receiver.released.release()
 
 

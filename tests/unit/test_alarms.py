@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bootstrap import settings
-from tests.support.alarms import Alarm, Sample, State, embedded
+from tests.support.alarms import Alarm, Sample, embedded
 from tests.support.tasks import NOW
 from tests.support.templates import template
 
@@ -42,9 +42,8 @@ def samples(alarm: Alarm, *periods: list[float]) -> list[Sample]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("periods", "missing", "state"),
-    [
+def test_an_alarm_counts_breaching_periods_and_what_is_missing() -> None:
+    for periods, missing, state in (
         ([[6], [6], []], "notBreaching", "ALARM"),
         ([[6], [], [6]], "notBreaching", "ALARM"),
         ([[6], [], []], "notBreaching", "OK"),
@@ -55,23 +54,23 @@ def samples(alarm: Alarm, *periods: list[float]) -> list[Sample]:
         ([[5], [5], [5]], "notBreaching", "OK"),
         ([[3, 3], [2, 4], []], "notBreaching", "ALARM"),
         ([[], [], [], [6], [6]], "notBreaching", "OK"),
-    ],
-)
-def test_an_alarm_counts_breaching_periods_and_what_is_missing(
-    periods: list[list[float]], missing: str, state: State
-) -> None:
-    alarm = replace(TWO_OF_THREE, missing=missing)
-    assert alarm.state(samples(alarm, *periods), NOW) == state
+    ):
+        alarm = replace(TWO_OF_THREE, missing=missing)
+        assert alarm.state(samples(alarm, *periods), NOW) == state, periods
 
 
-@pytest.mark.parametrize(
-    ("statistic", "value"), [("Sum", 6), ("Maximum", 4), ("Minimum", 2), ("Average", 3), ("SampleCount", 2)]
-)
-def test_an_alarm_compares_the_statistic_of_a_period(statistic: str, value: float) -> None:
-    alarm = replace(TWO_OF_THREE, statistic=statistic, periods=1, to_alarm=1)
-    found = samples(alarm, [2, 4])
-    assert replace(alarm, threshold=value - 1).state(found, NOW) == "ALARM"
-    assert replace(alarm, threshold=value).state(found, NOW) == "OK"
+def test_an_alarm_compares_the_statistic_of_a_period() -> None:
+    for statistic, value in (
+        ("Sum", 6),
+        ("Maximum", 4),
+        ("Minimum", 2),
+        ("Average", 3),
+        ("SampleCount", 2),
+    ):
+        alarm = replace(TWO_OF_THREE, statistic=statistic, periods=1, to_alarm=1)
+        found = samples(alarm, [2, 4])
+        assert replace(alarm, threshold=value - 1).state(found, NOW) == "ALARM", statistic
+        assert replace(alarm, threshold=value).state(found, NOW) == "OK", statistic
 
 
 @pytest.mark.parametrize(
@@ -119,25 +118,28 @@ def test_every_alarm_is_tried() -> None:
     assert set(ALARMS) == set(JUST)
 
 
-@pytest.mark.parametrize("name", JUST)
-def test_an_alarm_of_the_template_goes_off_at_its_symptom_and_not_before(name: str) -> None:
-    alarm, (enough, too_little) = Alarm.of(ALARMS[name]), JUST[name]
-    assert alarm.state(samples(alarm, *enough), NOW) == "ALARM"
-    assert alarm.state(samples(alarm, *too_little), NOW) == "OK"
+def test_an_alarm_of_the_template_goes_off_at_its_symptom_and_not_before() -> None:
+    for name in JUST:
+        alarm, (enough, too_little) = Alarm.of(ALARMS[name]), JUST[name]
+        assert alarm.state(samples(alarm, *enough), NOW) == "ALARM", name
+        assert alarm.state(samples(alarm, *too_little), NOW) == "OK", name
 
 
-@pytest.mark.parametrize("name", JUST)
-def test_whoever_is_named_is_told_of_an_alarm_and_of_its_end(name: str) -> None:
-    told = {"If": ["HasAlarmEmail", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]}
-    properties = json.loads(json.dumps(ALARMS[name]).replace("Fn::If", "If"))
-    assert properties["AlarmActions"] == properties["OKActions"] == told
+def test_whoever_is_named_is_told_of_an_alarm_and_of_its_end() -> None:
+    for name in JUST:
+        told = {"If": ["HasAlarmEmail", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]}
+        properties = json.loads(json.dumps(ALARMS[name]).replace("Fn::If", "If"))
+        assert properties["AlarmActions"] == properties["OKActions"] == told, name
 
 
-@pytest.mark.parametrize("name", [*JUST, "Dashboard"])
-def test_without_fixed_costs_there_is_no_alarm_and_no_dashboard(name: str) -> None:
-    only_with_schedules = name.startswith("SubmitTask")
-    assert RESOURCES[name]["Condition"] == ("WatchedSchedules" if only_with_schedules else "Watched")
-    assert {"Condition": "Watched"} in template("app")["Conditions"]["WatchedSchedules"]["Fn::And"]
+def test_without_fixed_costs_there_is_no_alarm_and_no_dashboard() -> None:
+    for name in (
+        *JUST,
+        "Dashboard",
+    ):
+        only_with_schedules = name.startswith("SubmitTask")
+        assert RESOURCES[name]["Condition"] == ("WatchedSchedules" if only_with_schedules else "Watched"), name
+        assert {"Condition": "Watched"} in template("app")["Conditions"]["WatchedSchedules"]["Fn::And"], name
 
 
 def test_the_dashboard_shows_every_alarm_and_every_metric_of_our_own() -> None:

@@ -82,16 +82,21 @@ def queue_on(sqs: BatchSQS) -> TaskQueue:
     return TaskQueue(cast(Any, sqs), "queue")
 
 
-@pytest.mark.parametrize(
-    ("count", "batches"),
-    [(0, []), (1, [1]), (9, [9]), (10, [10]), (11, [1, 10]), (100, [10] * 10), (95, [5, *[10] * 9])],
-)
-def test_messages_are_sent_by_tens_each_with_its_delay(count: int, batches: list[int]) -> None:
-    sqs = BatchSQS()
-    wanted = messages(*(f"task-{number:03d}" for number in range(count)))
-    assert queue_on(sqs).send_all(wanted) == {}
-    assert sorted(sqs.batches) == batches
-    assert sorted(sqs.taken) == [(message.task_id, 1, delay) for message, delay in wanted]
+def test_messages_are_sent_by_tens_each_with_its_delay() -> None:
+    for count, batches in (
+        (0, []),
+        (1, [1]),
+        (9, [9]),
+        (10, [10]),
+        (11, [1, 10]),
+        (100, [10] * 10),
+        (95, [5, *[10] * 9]),
+    ):
+        sqs = BatchSQS()
+        wanted = messages(*(f"task-{number:03d}" for number in range(count)))
+        assert queue_on(sqs).send_all(wanted) == {}, count
+        assert sorted(sqs.batches) == batches, count
+        assert sorted(sqs.taken) == [(message.task_id, 1, delay) for message, delay in wanted], count
 
 
 def test_ten_of_the_longest_messages_are_far_from_what_a_batch_may_weigh() -> None:

@@ -131,15 +131,19 @@ ERRORS: dict[int, type[ApiError]] = {
 }
 
 
-@pytest.mark.parametrize(("status", "error"), ERRORS.items())
-def test_an_error_of_the_api_is_raised_by_its_class_at_once(status: int, error: type[ApiError]) -> None:
-    with serving(in_turn(an_error(status, "some_code", "What is wrong."))) as server:
-        with pytest.raises(ApiError) as raised:
-            client_of(server).submit()
-        assert len(server.requests) == 1
-    assert type(raised.value) is error
-    assert (raised.value.status, raised.value.code, raised.value.message) == (status, "some_code", "What is wrong.")
-    assert str(raised.value) == f"{status} some_code: What is wrong."
+def test_an_error_of_the_api_is_raised_by_its_class_at_once() -> None:
+    for status, error in ERRORS.items():
+        with serving(in_turn(an_error(status, "some_code", "What is wrong."))) as server:
+            with pytest.raises(ApiError) as raised:
+                client_of(server).submit()
+            assert len(server.requests) == 1, status
+        assert type(raised.value) is error, status
+        assert (raised.value.status, raised.value.code, raised.value.message) == (
+            status,
+            "some_code",
+            "What is wrong.",
+        ), status
+        assert str(raised.value) == f"{status} some_code: What is wrong.", status
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -157,21 +161,17 @@ def test_an_api_that_is_not_there_is_unavailable() -> None:
     assert (error.value.status, error.value.code) == (0, "no_answer")
 
 
-@pytest.mark.parametrize(
-    ("document", "message"),
-    [
+def test_an_error_in_another_form_is_told_in_its_own_words() -> None:
+    for document, message in (
         ({"message": "Forbidden"}, "Forbidden"),
         ("<html>Bad Request</html>", "<html>Bad Request</html>"),
         ("[1]", "[1]"),
         ('{"other": 1}', '{"other": 1}'),
         ("", ""),
-    ],
-    ids=["API Gateway's own", "a page", "an array", "another object", "nothing"],
-)
-def test_an_error_in_another_form_is_told_in_its_own_words(document: Any, message: str) -> None:
-    with serving(in_turn((400, document))) as server, pytest.raises(Rejected) as error:
-        client_of(server).submit()
-    assert (error.value.code, error.value.message) == ("http_error", message)
+    ):
+        with serving(in_turn((400, document))) as server, pytest.raises(Rejected) as error:
+            client_of(server).submit()
+        assert (error.value.code, error.value.message) == ("http_error", message), document
 
 
 @pytest.mark.parametrize("document", ["<html>Hello</html>", "[1]", ""], ids=["a page", "an array", "nothing"])
@@ -415,13 +415,19 @@ def test_a_batch_travels_as_single_submits_would_each_under_an_id() -> None:
     assert all(result.done and result.new for result in results)
 
 
-@pytest.mark.parametrize(("count", "sizes"), [(0, []), (1, [1]), (100, [100]), (101, [100, 1]), (250, [100, 100, 50])])
-def test_many_are_sent_a_hundred_at_a_time_and_answered_in_their_order(count: int, sizes: list[int]) -> None:
-    given = [f"task-{number}" for number in range(count)]
-    with serving(each) as server:
-        results = client_of(server).submit_batch(Submission(task_id=task_id) for task_id in given)
-    assert [len(ids(request)) for request in server.requests] == sizes
-    assert [result.task_id for result in results] == given
+def test_many_are_sent_a_hundred_at_a_time_and_answered_in_their_order() -> None:
+    for count, sizes in (
+        (0, []),
+        (1, [1]),
+        (100, [100]),
+        (101, [100, 1]),
+        (250, [100, 100, 50]),
+    ):
+        given = [f"task-{number}" for number in range(count)]
+        with serving(each) as server:
+            results = client_of(server).submit_batch(Submission(task_id=task_id) for task_id in given)
+        assert [len(ids(request)) for request in server.requests] == sizes, count
+        assert [result.task_id for result in results] == given, count
 
 
 def test_large_payloads_are_sent_fewer_at_a_time() -> None:
@@ -546,17 +552,20 @@ def test_every_page_of_the_list_is_read_under_the_same_filters_also_behind_an_em
     ]
 
 
-@pytest.mark.parametrize(
-    ("limit", "size", "found", "pages"),
-    [(1, "1", "a", 1), (2, "2", "ab", 1), (3, "3", "abc", 2), (1000, "100", "abcd", 2), (None, "100", "abcd", 2)],
-)
-def test_no_more_of_the_list_is_asked_for_than_is_wanted(limit: int | None, size: str, found: str, pages: int) -> None:
-    with serving(in_turn(summaries("a", "b", cursor="c1"), summaries("c", "d"))) as server:
-        tasks = client_of(server).list(limit=limit)
-        assert server.requests == []
-        assert "".join(task.task_id for task in tasks) == found
-    assert len(server.requests) == pages
-    assert asked(server.requests[0].path) == {"limit": size}
+def test_no_more_of_the_list_is_asked_for_than_is_wanted() -> None:
+    for limit, size, found, pages in (
+        (1, "1", "a", 1),
+        (2, "2", "ab", 1),
+        (3, "3", "abc", 2),
+        (1000, "100", "abcd", 2),
+        (None, "100", "abcd", 2),
+    ):
+        with serving(in_turn(summaries("a", "b", cursor="c1"), summaries("c", "d"))) as server:
+            tasks = client_of(server).list(limit=limit)
+            assert server.requests == [], limit
+            assert "".join(task.task_id for task in tasks) == found, limit
+        assert len(server.requests) == pages, limit
+        assert asked(server.requests[0].path) == {"limit": size}, limit
 
 
 def test_the_numbers_are_read_as_the_api_shows_them() -> None:

@@ -157,7 +157,7 @@ class World:
                 self.act(Step(function, 0, hours // 3, f"later-{number}"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.sampled_from(SKEWS), STEPS)
 @example(SKEW, (Step("worker", 0, end="fails for good"), Step("monitor", 0)))
 @example(0, (Step("worker", 0, end="fails for good"), Step("monitor", -SKEW)))

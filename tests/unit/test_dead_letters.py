@@ -293,12 +293,15 @@ FILTERS = {
 }
 
 
-@pytest.mark.parametrize("limit", ["1", "100"])
-@pytest.mark.parametrize(("query", "found"), FILTERS.values(), ids=FILTERS)
-def test_a_filter_leaves_what_it_says(query: dict[str, str], found: list[str], limit: str, three: World) -> None:
-    ids = three.listed(**query, limit=limit)
-    assert sorted(ids) == sorted(found)
-    assert ids == sorted(ids, key=["pay-1", "mail-2", "mail-1"].index)
+def test_a_filter_leaves_what_it_says(three: World) -> None:
+    for query, found in FILTERS.values():
+        for limit in (
+            "1",
+            "100",
+        ):
+            ids = three.listed(**query, limit=limit)
+            assert sorted(ids) == sorted(found), (query, limit)
+            assert ids == sorted(ids, key=["pay-1", "mail-2", "mail-1"].index), (query, limit)
 
 
 def test_a_page_behind_a_sharp_filter_is_short_and_carries_a_cursor(world: World) -> None:
@@ -385,14 +388,14 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("query", "words"), BAD.values(), ids=BAD)
-def test_a_bad_parameter_is_named_with_what_is_allowed(query: dict[str, str], words: str | None, world: World) -> None:
-    status, body, _ = world.get(**query)
-    if words is None:
-        assert (status, body) == (200, {"deadLetters": [], "cursor": None})
-    else:
-        assert (status, body["error"]["code"]) == (400, "invalid_request")
-        assert words in body["error"]["message"]
+def test_a_bad_parameter_is_named_with_what_is_allowed(world: World) -> None:
+    for query, words in BAD.values():
+        status, body, _ = world.get(**query)
+        if words is None:
+            assert (status, body) == (200, {"deadLetters": [], "cursor": None}), query
+        else:
+            assert (status, body["error"]["code"]) == (400, "invalid_request"), query
+            assert words in body["error"]["message"], query
 
 
 def test_a_parameter_may_be_given_once(world: World) -> None:

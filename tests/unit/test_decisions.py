@@ -149,21 +149,27 @@ DEAD_MESSAGES: dict[str, tuple[Task | None, object]] = {
 }
 
 
-@pytest.mark.parametrize(("row", "decision"), REFUSED_CLAIMS.values(), ids=REFUSED_CLAIMS)
-def test_a_refused_claim_is_decided_by_the_row_as_it_was(row: Task | None, decision: object) -> None:
-    assert after_refused_claim(row, CLAIM) == decision
+def test_a_refused_claim_is_decided_by_the_row_as_it_was() -> None:
+    for row, decision in REFUSED_CLAIMS.values():
+        assert after_refused_claim(row, CLAIM) == decision, row
 
 
-@pytest.mark.parametrize(("row", "decision"), DEAD_MESSAGES.values(), ids=DEAD_MESSAGES)
-def test_a_dead_message_is_decided_by_the_row(row: Task | None, decision: object) -> None:
-    assert for_dead_message(row, CLAIM.message, MINE, NOW) == decision
+def test_a_dead_message_is_decided_by_the_row() -> None:
+    for row, decision in DEAD_MESSAGES.values():
+        assert for_dead_message(row, CLAIM.message, MINE, NOW) == decision, row
 
 
-@pytest.mark.parametrize(
-    ("at", "seconds"), [(0, 0), (1, 1), (999, 1), (1000, 1), (1001, 2), (-5000, 0), (10**12, 43_200)]
-)
-def test_waits_are_rounded_up_to_whole_seconds_within_what_sqs_allows(at: int, seconds: int) -> None:
-    assert seconds_until(NOW + at, NOW) == seconds
+def test_waits_are_rounded_up_to_whole_seconds_within_what_sqs_allows() -> None:
+    for at, seconds in (
+        (0, 0),
+        (1, 1),
+        (999, 1),
+        (1000, 1),
+        (1001, 2),
+        (-5000, 0),
+        (10**12, 43_200),
+    ):
+        assert seconds_until(NOW + at, NOW) == seconds, at
 
 
 @pytest.mark.parametrize(("version", "read"), [(-1, False), (0, True), (1, True), (2, False)])
@@ -180,11 +186,16 @@ def test_rows_and_messages_of_this_version_and_the_one_before_are_read(version: 
 FLOWING = Consumption(paused=False, waiting=False, reached=0)
 
 
-@pytest.mark.parametrize(
-    ("sends", "seconds"), [(0, 900), (1, 3_600), (2, 14_400), (3, 43_200), (4, 43_200), (400, 43_200)]
-)
-def test_each_resend_waits_four_times_longer_up_to_twelve_hours(sends: int, seconds: int) -> None:
-    assert resend_due_at(a_task(sends=sends), 900 * SECOND, FLOWING) == NOW + seconds * SECOND
+def test_each_resend_waits_four_times_longer_up_to_twelve_hours() -> None:
+    for sends, seconds in (
+        (0, 900),
+        (1, 3_600),
+        (2, 14_400),
+        (3, 43_200),
+        (4, 43_200),
+        (400, 43_200),
+    ):
+        assert resend_due_at(a_task(sends=sends), 900 * SECOND, FLOWING) == NOW + seconds * SECOND, sends
 
 
 @pytest.mark.parametrize(
@@ -200,9 +211,8 @@ def test_silence_counts_from_the_last_moment_at_which_somebody_was_to_act(row: T
     assert resend_due_at(row, 900 * SECOND, FLOWING) == since + 900 * SECOND
 
 
-@pytest.mark.parametrize(
-    ("row", "after_seconds", "heal"),
-    [
+def test_the_sweeper_decides_by_the_row() -> None:
+    for row, after_seconds, heal in (
         (a_task(), 900, None),
         (a_task(), 901, Heal.SEND),
         (waiting(next_attempt_at=NOW + SECOND), 901, None),
@@ -211,10 +221,8 @@ def test_silence_counts_from_the_last_moment_at_which_somebody_was_to_act(row: T
         (dead(), 61, Heal.RECORD),
         (dead(index_class=IndexClass.RECORDED), 10**6, None),
         (a_task(status=Status.COMPLETED, index_class=IndexClass.COMPLETED), 10**6, None),
-    ],
-)
-def test_the_sweeper_decides_by_the_row(row: Task, after_seconds: int, heal: Heal | None) -> None:
-    assert for_sweep(row, NOW + after_seconds * SECOND, 900 * SECOND, 60 * SECOND, FLOWING) is heal
+    ):
+        assert for_sweep(row, NOW + after_seconds * SECOND, 900 * SECOND, 60 * SECOND, FLOWING) is heal, row
 
 
 @pytest.mark.parametrize(
@@ -263,9 +271,8 @@ def test_the_timeline_numbers_attempts_by_the_claims_of_their_generation() -> No
     assert [attempt for _, attempt in numbered(timeline)] == [0, 1, 1, 2, 2, 0, 1, 1]
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
+def test_a_message_that_is_not_ours_is_none() -> None:
+    documents: tuple[object, ...] = (
         None,
         [],
         "text",
@@ -279,10 +286,9 @@ def test_the_timeline_numbers_attempts_by_the_claims_of_their_generation() -> No
         {"v": 1, "taskId": "a", "generation": 1.5},
         {"v": 1, "taskId": 5, "generation": 1},
         {"v": 1, "taskId": "", "generation": 1},
-    ],
-)
-def test_a_message_that_is_not_ours_is_none(document: object) -> None:
-    assert parse_message(document) is None
+    )
+    for document in documents:
+        assert parse_message(document) is None, document
 
 
 @pytest.mark.parametrize("version", [0, 1])

@@ -52,10 +52,10 @@ BAD_UPDATES = {
 }
 
 
-@pytest.mark.parametrize("condition", BAD_CONDITIONS.values(), ids=BAD_CONDITIONS)
-def test_a_condition_that_is_none_is_an_error(condition: str) -> None:
-    with pytest.raises(ExpressionError):
-        holds(condition, {}, VALUES)
+def test_a_condition_that_is_none_is_an_error() -> None:
+    for condition in BAD_CONDITIONS.values():
+        with pytest.raises(ExpressionError):
+            holds(condition, {}, VALUES)
 
 
 @pytest.mark.parametrize("condition", GOOD_CONDITIONS)
@@ -63,10 +63,10 @@ def test_parentheses_that_group_are_no_error(condition: str) -> None:
     assert holds(condition, {"attempts": 1, "status": "x"}, {":one": 1, ":text": "x"}) is ("NOT" not in condition)
 
 
-@pytest.mark.parametrize("update", BAD_UPDATES.values(), ids=BAD_UPDATES)
-def test_an_update_that_cannot_be_carried_out_is_an_error(update: str) -> None:
-    with pytest.raises(ExpressionError):
-        updated(update, {"status": "OPEN", "attempts": 2, "log": []}, VALUES)
+def test_an_update_that_cannot_be_carried_out_is_an_error() -> None:
+    for update in BAD_UPDATES.values():
+        with pytest.raises(ExpressionError):
+            updated(update, {"status": "OPEN", "attempts": 2, "log": []}, VALUES)
 
 
 def test_an_update_leaves_the_row_it_was_given_alone() -> None:
@@ -141,14 +141,14 @@ INVALID = {
 }
 
 
-@pytest.mark.parametrize("call", INVALID.values(), ids=INVALID)
-def test_a_call_that_aws_does_not_allow_is_refused_and_changes_nothing(call: Callable[[FakeDynamoDB], object]) -> None:
-    client = FakeDynamoDB()
-    client.put_item(TableName=TABLE, Item=ROW)
-    with pytest.raises(ClientError) as error:
-        call(client)
-    assert error.value.response["Error"]["Code"] == "ValidationException"
-    assert client.get_item(TableName=TABLE, Key=KEY) == {"Item": ROW}
+def test_a_call_that_aws_does_not_allow_is_refused_and_changes_nothing() -> None:
+    for call in INVALID.values():
+        client = FakeDynamoDB()
+        client.put_item(TableName=TABLE, Item=ROW)
+        with pytest.raises(ClientError) as error:
+            call(client)
+        assert error.value.response["Error"]["Code"] == "ValidationException", call
+        assert client.get_item(TableName=TABLE, Key=KEY) == {"Item": ROW}, call
 
 
 def test_another_table_is_not_there() -> None:

@@ -56,12 +56,20 @@ def test_a_listed_origin_may_read_the_answer_and_no_other(name: str) -> None:
     assert (allowed["statusCode"], allowed["body"]) == (RESPONSE["statusCode"], RESPONSE["body"])
 
 
-@pytest.mark.parametrize(
-    "origin", [None, OTHER, "null", "*", "", f"{APP}.evil.com", APP.upper(), f"{APP}:8443", "http://app.example.com"]
-)
-def test_an_origin_that_is_not_listed_to_the_letter_may_not(origin: str | None) -> None:
-    assert cors_headers(CORS.answer(asked(origin), RESPONSE)["headers"]) == {"Vary": "Origin"}
-    assert CORS.preflight(asked(origin), "GET") is None
+def test_an_origin_that_is_not_listed_to_the_letter_may_not() -> None:
+    for origin in (
+        None,
+        OTHER,
+        "null",
+        "*",
+        "",
+        f"{APP}.evil.com",
+        APP.upper(),
+        f"{APP}:8443",
+        "http://app.example.com",
+    ):
+        assert cors_headers(CORS.answer(asked(origin), RESPONSE)["headers"]) == {"Vary": "Origin"}, origin
+        assert CORS.preflight(asked(origin), "GET") is None, origin
 
 
 def test_an_event_without_headers_is_of_no_page() -> None:

@@ -73,9 +73,8 @@ def test_two_kinds_of_one_name_are_an_error() -> None:
         registry.kind("mail", schema={})(lambda work: None)
 
 
-@pytest.mark.parametrize(
-    ("schema", "payload", "error"),
-    [
+def test_a_payload_is_held_to_the_schema_and_the_error_names_the_field() -> None:
+    for schema, payload, error in (
         ({}, {"any": "thing"}, None),
         ({"required": ["to"]}, {"to": 1}, None),
         ({"required": ["to"]}, {}, "payload must contain ['to'] properties"),
@@ -85,12 +84,8 @@ def test_two_kinds_of_one_name_are_an_error() -> None:
             {"data": 1},
             "payload.data must be string",
         ),
-    ],
-)
-def test_a_payload_is_held_to_the_schema_and_the_error_names_the_field(
-    schema: dict[str, Any], payload: JsonObject, error: str | None
-) -> None:
-    assert a_kind(schema).payload_error(payload) == error
+    ):
+        assert a_kind(schema).payload_error(payload) == error, schema
 
 
 def test_a_default_in_the_schema_does_not_change_the_payload() -> None:
@@ -179,9 +174,8 @@ def test_simulated_work_fails_for_good_when_it_is_told() -> None:
         simulated.run(work_of(permanent=True))
 
 
-@pytest.mark.parametrize(
-    ("simulate", "field"),
-    [
+def test_orders_that_the_simulated_kind_does_not_take_are_named() -> None:
+    for simulate, field in (
         ({"failAttempts": [0]}, "payload.simulate.failAttempts[0]"),
         ({"failAttempts": 1}, "payload.simulate.failAttempts"),
         ({"failureRate": 1.1}, "payload.simulate.failureRate"),
@@ -191,14 +185,12 @@ def test_simulated_work_fails_for_good_when_it_is_told() -> None:
         ({"retryAfterSeconds": 43_201}, "payload.simulate.retryAfterSeconds"),
         ({"unknown": 1}, "payload.simulate"),
         ([], "payload.simulate"),
-    ],
-)
-def test_orders_that_the_simulated_kind_does_not_take_are_named(simulate: Any, field: str) -> None:
-    found = kinds.load(kinds_package).get("simulated")
-    assert found is not None
-    error = found.payload_error({"simulate": simulate})
-    assert error is not None
-    assert error.startswith(f"{field} must")
+    ):
+        found = kinds.load(kinds_package).get("simulated")
+        assert found is not None, simulate
+        error = found.payload_error({"simulate": simulate})
+        assert error is not None, simulate
+        assert error.startswith(f"{field} must"), simulate
 
 
 def test_the_simulated_kind_takes_any_other_payload() -> None:

@@ -90,9 +90,8 @@ def test_each_function_has_a_colour_of_its_own_and_keeps_it() -> None:
     assert set(hues(names).values()).isdisjoint(log_lines.STYLES.values())
 
 
-@pytest.mark.parametrize(
-    ("message", "shown"),
-    [
+def test_the_runtimes_own_lines_and_metrics_are_left_out_but_not_its_failures() -> None:
+    for message, shown in (
         (DOCUMENT, True),
         ({"message": "swept"}, True),
         ({"_aws": {"CloudWatchMetrics": []}, "Sweeps": 1}, False),
@@ -104,10 +103,8 @@ def test_each_function_has_a_colour_of_its_own_and_keeps_it() -> None:
         ({"type": "platform.report", "time": "…", "record": {"status": "timeout"}}, True),
         ("\n".join(CRASH), True),
         ("2026-01-01T00:00:00Z 1 Task timed out after 3.00 seconds", True),
-    ],
-)
-def test_the_runtimes_own_lines_and_metrics_are_left_out_but_not_its_failures(message: object, shown: bool) -> None:
-    assert (plain(message) is not None) is shown
+    ):
+        assert (plain(message) is not None) is shown, message
 
 
 def test_an_invocation_that_timed_out_on_aws_is_an_error() -> None:
@@ -167,12 +164,15 @@ def test_an_exception_that_the_runtime_caught_is_shown_with_its_stack() -> None:
     assert line.split("process-task  ")[1] == "KeyError: 'x'\n  a"
 
 
-@pytest.mark.parametrize(
-    ("before", "at", "shown"),
-    [(None, 5, ""), (0, 1200, "+1.2 s"), (1000, 1000, "+0.0 s"), (0, 61_234, "+61.2 s"), (1000, 999, "late")],
-)
-def test_the_wait_since_the_step_before_is_shown(before: int | None, at: int, shown: str) -> None:
-    assert wait(before, at) == f"{shown:<10}"
+def test_the_wait_since_the_step_before_is_shown() -> None:
+    for before, at, shown in (
+        (None, 5, ""),
+        (0, 1200, "+1.2 s"),
+        (1000, 1000, "+0.0 s"),
+        (0, 61_234, "+61.2 s"),
+        (1000, 999, "late"),
+    ):
+        assert wait(before, at) == f"{shown:<10}", before
 
 
 # What is printed. -----------------------------------------------------------------------------------------------------
@@ -295,9 +295,8 @@ def test_since_takes_seconds_minutes_hours_and_days(asked: str, seconds: int) ->
     assert wanted({"SINCE": asked}).since_seconds == seconds
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
+def test_a_wrong_value_is_named_with_what_is_allowed() -> None:
+    for name, value in (
         *(("SINCE", asked) for asked in ("10", "m", "1w", "-1m", "1.5h", "10m ", "1234567s", "abc")),
         ("LEVEL", "LOUD"),
         ("LEVEL", "warning"),
@@ -306,11 +305,9 @@ def test_since_takes_seconds_minutes_hours_and_days(asked: str, seconds: int) ->
         ("TASK", "x" * 129),
         ("FOLLOW", "yes"),
         ("JSON", "2"),
-    ],
-)
-def test_a_wrong_value_is_named_with_what_is_allowed(name: str, value: str) -> None:
-    with pytest.raises(BootstrapError, match=f"^{name} is .*allowed: "):
-        wanted({name: value})
+    ):
+        with pytest.raises(BootstrapError, match=f"^{name} is .*allowed: "):
+            wanted({name: value})
 
 
 @pytest.mark.parametrize(
@@ -514,9 +511,8 @@ RECORDED = replace(DEAD, index_class=IndexClass.RECORDED)
 CANCELLED = replace(OPEN, status=Status.CANCELLED, index_class=IndexClass.CANCELLED, updated_at=NOW)
 
 
-@pytest.mark.parametrize(
-    ("row", "message", "function", "over"),
-    [
+def test_a_task_is_over_when_its_row_has_ended_and_its_last_line_was_shown() -> None:
+    for row, message, function, over in (
         (OPEN, "task failed", "process-task", False),
         (DONE, "task completed", "process-task", True),
         (DONE, "task read", "query-tasks", False),
@@ -528,12 +524,8 @@ CANCELLED = replace(OPEN, status=Status.CANCELLED, index_class=IndexClass.CANCEL
         (CANCELLED, "task cancelled", "steer-tasks", True),
         (OPEN, "task completed", "process-task", False),
         (None, "task completed", "process-task", True),
-    ],
-)
-def test_a_task_is_over_when_its_row_has_ended_and_its_last_line_was_shown(
-    row: Task | None, message: str, function: str, over: bool
-) -> None:
-    assert a_way(row, a_line(message, NOW, function=function)).over() is over
+    ):
+        assert a_way(row, a_line(message, NOW, function=function)).over() is over, row
 
 
 def test_the_end_of_a_life_before_a_replay_is_not_the_end() -> None:

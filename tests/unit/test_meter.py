@@ -37,9 +37,8 @@ def a_row(**changes: str) -> Item:
 # The rules. -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("value", "size"),
-    [
+def test_an_attribute_is_as_long_as_its_name_and_its_value() -> None:
+    for value, size in (
         ({"S": "grün"}, 5),
         ({"N": "7"}, 2),
         ({"N": "-1800000000000"}, 2),
@@ -54,15 +53,12 @@ def a_row(**changes: str) -> Item:
         ({"L": []}, 3),
         ({"L": [{"S": "ab"}, {"N": "1"}]}, 3 + 1 + 2 + 1 + 2),
         ({"M": {"at": {"N": "12"}}}, 3 + 1 + 2 + 2),
-    ],
-)
-def test_an_attribute_is_as_long_as_its_name_and_its_value(value: dict[str, Any], size: int) -> None:
-    assert item_bytes({"näm": value}) == 4 + size
+    ):
+        assert item_bytes({"näm": value}) == 4 + size, value
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "units"),
-    [
+def test_a_write_costs_the_larger_of_before_and_after_by_the_started_kilobyte() -> None:
+    for before, after, units in (
         (None, 1, 1),
         (None, 1024, 1),
         (None, 1025, 2),
@@ -70,20 +66,21 @@ def test_an_attribute_is_as_long_as_its_name_and_its_value(value: dict[str, Any]
         (100, 3000, 3),
         (3000, None, 3),
         (None, None, 1),
-    ],
-)
-def test_a_write_costs_the_larger_of_before_and_after_by_the_started_kilobyte(
-    before: int | None, after: int | None, units: int
-) -> None:
-    assert write_units(perhaps(before), perhaps(after)) == units
+    ):
+        assert write_units(perhaps(before), perhaps(after)) == units, before
 
 
-@pytest.mark.parametrize(
-    ("sizes", "units"), [([0], 1), ([4096], 1), ([4097], 2), ([10, 10, 10], 3), ([1500, 6500], 3), ([], 0)]
-)
-def test_items_read_by_key_are_rounded_up_one_by_one_and_an_eventual_read_is_half(sizes: list[int], units: int) -> None:
-    assert read_units(sizes, consistent=True) == units
-    assert read_units(sizes, consistent=False) == units / 2
+def test_items_read_by_key_are_rounded_up_one_by_one_and_an_eventual_read_is_half() -> None:
+    for sizes, units in (
+        ([0], 1),
+        ([4096], 1),
+        ([4097], 2),
+        ([10, 10, 10], 3),
+        ([1500, 6500], 3),
+        ([], 0),
+    ):
+        assert read_units(sizes, consistent=True) == units, sizes
+        assert read_units(sizes, consistent=False) == units / 2, sizes
 
 
 @pytest.mark.parametrize(("count", "units"), [(0, 0.5), (40, 0.5), (41, 1)])
@@ -91,9 +88,8 @@ def test_a_query_adds_its_items_up_before_it_rounds(count: int, units: float) ->
     assert query_units([of_size(100)] * count, consistent=False) == units
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "units"),
-    [
+def test_an_index_costs_what_changes_in_it() -> None:
+    for before, after, units in (
         (None, a_row(), 1),
         (a_row(), None, 1),
         (a_row(), a_row(status="PROCESSING"), 0),
@@ -102,20 +98,8 @@ def test_a_query_adds_its_items_up_before_it_rounds(count: int, units: float) ->
         (a_row(), {**KEY, "class": {"S": "O"}}, 1),
         (KEY, KEY, 0),
         (a_row(kind="x" * 1100), a_row(**{"class": "C"}), 3),
-    ],
-    ids=[
-        "made",
-        "deleted",
-        "an attribute that it does not keep",
-        "its key",
-        "an attribute that it keeps",
-        "left, for want of one of its keys",
-        "never in it",
-        "its key, and the entry is long",
-    ],
-)
-def test_an_index_costs_what_changes_in_it(before: Item | None, after: Item | None, units: int) -> None:
-    assert BY_CLASS.write_units(before, after) == units
+    ):
+        assert BY_CLASS.write_units(before, after) == units, before
 
 
 def test_an_index_of_all_attributes_is_written_when_any_changes() -> None:
@@ -234,23 +218,20 @@ def test_reads_are_counted_from_what_was_read(method: str, request_: Any, answer
 SENT: Any = {"Successful": [], "Failed": []}
 
 
-@pytest.mark.parametrize(
-    ("method", "request_", "answer", "requests"),
-    [
+def test_requests_to_sqs_are_counted_as_billed() -> None:
+    for method, request_, answer, requests in (
         ("send_message", {"QueueUrl": "u", "MessageBody": "x" * 70_000}, {}, 2),
         ("send_message_batch", {"QueueUrl": "u", "Entries": [{"Id": "1", "MessageBody": "x"}] * 10}, SENT, 1),
         ("send_message_batch", {"QueueUrl": "u", "Entries": [{"Id": "1", "MessageBody": "x" * 40_000}] * 2}, SENT, 2),
         ("receive_message", {"QueueUrl": "u"}, {"Messages": [{"Body": "x" * 40_000}] * 2}, 2),
         ("receive_message", {"QueueUrl": "u"}, {}, 1),
         ("change_message_visibility", {"QueueUrl": "u", "ReceiptHandle": "r", "VisibilityTimeout": 0}, {}, 1),
-    ],
-)
-def test_requests_to_sqs_are_counted_as_billed(method: str, request_: Any, answer: Any, requests: int) -> None:
-    meter = Meter(Tables())
-    with answering(meter, "sqs", method, answer) as client, meter.phase("one"):
-        getattr(client, method)(**request_)
-    used = meter.phases["one"]
-    assert (used.requests, sum(used.calls.values())) == (requests, 1)
+    ):
+        meter = Meter(Tables())
+        with answering(meter, "sqs", method, answer) as client, meter.phase("one"):
+            getattr(client, method)(**request_)
+        used = meter.phases["one"]
+        assert (used.requests, sum(used.calls.values())) == (requests, 1), method
 
 
 def test_phases_add_up_and_what_is_outside_of_them_is_not_counted() -> None:
@@ -263,9 +244,8 @@ def test_phases_add_up_and_what_is_outside_of_them_is_not_counted() -> None:
     assert {name: used.requests for name, used in meter.phases.items()} == {"one": 2, "two": 1}
 
 
-@pytest.mark.parametrize(
-    ("method", "request_", "answer"),
-    [
+def test_a_call_without_a_rule_is_refused_not_guessed() -> None:
+    for method, request_, answer in (
         ("scan", {"TableName": "t"}, {"Items": []}),
         ("get_item", {"TableName": "t", "Key": KEY, "ProjectionExpression": "a"}, {}),
         ("query", {"TableName": "t", "FilterExpression": "a = b"}, {"Items": []}),
@@ -275,13 +255,10 @@ def test_phases_add_up_and_what_is_outside_of_them_is_not_counted() -> None:
             {"TransactItems": [{"ConditionCheck": {"TableName": "t", "Key": KEY, "ConditionExpression": "a = b"}}]},
             {},
         ),
-    ],
-    ids=["scan", "projection", "filter", "cancelled transaction", "condition check"],
-)
-def test_a_call_without_a_rule_is_refused_not_guessed(method: str, request_: Any, answer: Any) -> None:
-    meter = Meter(Tables(None, None))
-    with answering(meter, "dynamodb", method, answer) as client, meter.phase("one"), pytest.raises(NotMeasured):
-        getattr(client, method)(**request_)
+    ):
+        meter = Meter(Tables(None, None))
+        with answering(meter, "dynamodb", method, answer) as client, meter.phase("one"), pytest.raises(NotMeasured):
+            getattr(client, method)(**request_)
 
 
 def test_usages_can_be_compared_and_shared_out_and_have_a_price() -> None:

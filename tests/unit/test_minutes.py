@@ -34,9 +34,8 @@ def test_a_minute_begins_when_it_begins() -> None:
     assert [minute_of(at, 1, 0, 0, []).at for at in (HOUR, last, last + 1)] == [HOUR, HOUR, HOUR + MINUTE_MS]
 
 
-@pytest.mark.parametrize(
-    ("ages", "histogram"),
-    [
+def test_an_age_is_counted_under_the_power_of_two_that_it_lies_below() -> None:
+    for ages, histogram in (
         ([], {}),
         ([-5, 0], {0: 2}),
         ([1], {1: 1}),
@@ -44,17 +43,12 @@ def test_a_minute_begins_when_it_begins() -> None:
         ([4], {3: 1}),
         ([1023, 1024, 2047, 2048], {10: 1, 11: 2, 12: 1}),
         ([365 * 86_400_000], {35: 1}),
-    ],
-)
-def test_an_age_is_counted_under_the_power_of_two_that_it_lies_below(
-    ages: list[int], histogram: dict[int, int]
-) -> None:
-    assert minute_of(HOUR, 0, 0, 0, ages).ages == histogram
+    ):
+        assert minute_of(HOUR, 0, 0, 0, ages).ages == histogram, ages
 
 
-@pytest.mark.parametrize(
-    ("ages", "part", "about"),
-    [
+def test_a_percentile_is_read_off_between_the_bounds_of_its_power() -> None:
+    for ages, part, about in (
         ({}, 0.5, None),
         ({11: 1}, 0.5, 1536),
         ({11: 1}, 1.0, 2048),
@@ -64,12 +58,8 @@ def test_an_age_is_counted_under_the_power_of_two_that_it_lies_below(
         ({13: 1, 11: 19}, 0.95, 2048),
         ({11: 0, 12: 2}, 0.5, 3072),
         ({0: 3}, 0.5, 0),
-    ],
-)
-def test_a_percentile_is_read_off_between_the_bounds_of_its_power(
-    ages: dict[int, int], part: float, about: int | None
-) -> None:
-    assert Minute(HOUR, ages=ages).age_at(part) == about
+    ):
+        assert Minute(HOUR, ages=ages).age_at(part) == about, ages
 
 
 @given(st.lists(st.integers(1, 10**8), min_size=1, max_size=60), st.sampled_from([0.5, 0.95]))
@@ -133,16 +123,24 @@ def test_a_minute_expires_after_two_days_counted_from_itself() -> None:
     assert client.get_item(TableName=TABLE, Key=key)["Item"]["expiresAt"] == {"N": str(HOUR // 1000 + KEPT_SECONDS)}
 
 
-@pytest.mark.parametrize("minute", [0, 1, 30, 58, 59])
-def test_the_last_hour_is_read_across_the_border_of_the_hour(minute: int) -> None:
-    client = Queries(FakeDynamoDB())
-    table = minutes_in(client)
-    now = HOUR + minute * MINUTE_MS + 17 * SECOND
-    begin = HOUR + minute * MINUTE_MS - 59 * MINUTE_MS
-    for number in range(-70, minute + 1):
-        table.add(minute_of(HOUR + number * MINUTE_MS, 1, 0, 0, []))
-    assert [one.at for one in table.since(begin, now)] == [begin + number * MINUTE_MS for number in range(60)]
-    assert client.count == (1 if minute == 59 else 2)
+def test_the_last_hour_is_read_across_the_border_of_the_hour() -> None:
+    for minute in (
+        0,
+        1,
+        30,
+        58,
+        59,
+    ):
+        client = Queries(FakeDynamoDB())
+        table = minutes_in(client)
+        now = HOUR + minute * MINUTE_MS + 17 * SECOND
+        begin = HOUR + minute * MINUTE_MS - 59 * MINUTE_MS
+        for number in range(-70, minute + 1):
+            table.add(minute_of(HOUR + number * MINUTE_MS, 1, 0, 0, []))
+        assert [one.at for one in table.since(begin, now)] == [begin + number * MINUTE_MS for number in range(60)], (
+            minute
+        )
+        assert client.count == (1 if minute == 59 else 2), minute
 
 
 def test_the_minutes_are_in_no_index_and_are_no_tasks() -> None:

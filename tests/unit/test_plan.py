@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from bootstrap.plan import LOST, LOST_BY_TYPE, NAMES, Change, ParameterChange, Plan, change_of, lines, parameter_changes
 from tests.support.templates import template
 
@@ -22,27 +20,23 @@ def detail(name: str, source: str) -> dict[str, Any]:
     return {"Target": {"Attribute": "Properties", "Name": name}, "ChangeSource": source}
 
 
-@pytest.mark.parametrize(
-    ("action", "replacement", "verb", "lost"),
-    [
+def test_what_is_replaced_or_removed_is_lost() -> None:
+    for action, replacement, verb, lost in (
         ("Add", "", "add", False),
         ("Modify", "False", "change", False),
         ("Modify", "", "change", False),
         ("Modify", "True", "REPLACE", True),
         ("Modify", "Conditional", "MAY REPLACE", True),
         ("Remove", "", "REMOVE", True),
-    ],
-)
-def test_what_is_replaced_or_removed_is_lost(action: str, replacement: str, verb: str, lost: bool) -> None:
-    change = Change(action, "TaskTable", TABLE, replacement)
+    ):
+        change = Change(action, "TaskTable", TABLE, replacement)
 
-    assert change.verb == verb
-    assert (change.loss is not None) is lost
+        assert change.verb == verb, action
+        assert (change.loss is not None) is lost, action
 
 
-@pytest.mark.parametrize(
-    ("resource", "type_", "lost"),
-    [
+def test_it_is_said_what_is_lost() -> None:
+    for resource, type_, lost in (
         ("TaskTable", TABLE, "every task"),
         ("AccountsTable", TABLE, "every balance"),
         ("OtherTable", TABLE, "every item in it"),
@@ -52,13 +46,11 @@ def test_what_is_replaced_or_removed_is_lost(action: str, replacement: str, verb
         ("DataBucket", "AWS::S3::Bucket", "every file"),
         ("ApiKey", "AWS::ApiGateway::ApiKey", "every client needs the new one"),
         ("SubmitTaskLogs", "AWS::Logs::LogGroup", "every log line"),
-    ],
-)
-def test_it_is_said_what_is_lost(resource: str, type_: str, lost: str) -> None:
-    loss = Change("Remove", resource, type_).loss
+    ):
+        loss = Change("Remove", resource, type_).loss
 
-    assert loss is not None
-    assert lost in loss
+        assert loss is not None, resource
+        assert lost in loss, resource
 
 
 def test_every_resource_that_holds_something_has_its_loss_told() -> None:
@@ -82,9 +74,8 @@ def test_a_function_made_anew_is_no_loss() -> None:
     assert Change("Remove", "SubmitTask", FUNCTION).loss is None
 
 
-@pytest.mark.parametrize(
-    ("change", "allowed", "refused"),
-    [
+def test_what_holds_data_and_the_key_go_only_when_told_so_by_name() -> None:
+    for change, allowed, refused in (
         (Change("Remove", "TaskTable", TABLE), [], True),
         (Change("Modify", "TaskQueue", QUEUE, "True"), [], True),
         (Change("Modify", "TaskQueue", QUEUE, "Conditional"), [], True),
@@ -97,17 +88,12 @@ def test_a_function_made_anew_is_no_loss() -> None:
         (Change("Modify", "DataBucket", BUCKET, "True"), [], True),
         (Change("Remove", "DataBucket", BUCKET), ["DataBucket"], False),
         (Change("Remove", "SubmitTask", FUNCTION), [], False),
-    ],
-)
-def test_what_holds_data_and_the_key_go_only_when_told_so_by_name(
-    change: Change, allowed: list[str], refused: bool
-) -> None:
-    assert Plan("p", False, [change]).unwanted(allowed) == ([change] if refused else [])
+    ):
+        assert Plan("p", False, [change]).unwanted(allowed) == ([change] if refused else []), change
 
 
-@pytest.mark.parametrize(
-    ("change", "name"),
-    [
+def test_what_is_to_be_replaced_under_the_name_that_it_keeps_is_told_to_be_refused() -> None:
+    for change, name in (
         (Change("Modify", "TaskTable", TABLE, "True", True, ("KeySchema",)), "TableName"),
         (Change("Modify", "TaskQueue", QUEUE, "Conditional", True, ("FifoQueue",)), "QueueName"),
         (Change("Modify", "ApiKey", KEY, "True", True, ("Value",)), "Name"),
@@ -115,16 +101,12 @@ def test_what_holds_data_and_the_key_go_only_when_told_so_by_name(
         (Change("Modify", "TaskTable", TABLE, "True"), None),  # the target does not say what changes
         (Change("Modify", "TaskTable", TABLE, "False", True, ("BillingMode",)), None),
         (Change("Remove", "TaskTable", TABLE, "", True, ("KeySchema",)), None),
-        (Change("Modify", "SubmitTaskRole", "AWS::IAM::Role", "True", True, ("Path",)), None),  # has no fixed name
-    ],
-)
-def test_what_is_to_be_replaced_under_the_name_that_it_keeps_is_told_to_be_refused(
-    change: Change, name: str | None
-) -> None:
-    told = [text for text, _ in lines("s", Plan("p", False, [change])) if "AWS REFUSES" in text]
+        (Change("Modify", "SubmitTaskRole", "AWS::IAM::Role", "True", True, ("Path",)), None),
+    ):  # no fixed name
+        told = [text for text, _ in lines("s", Plan("p", False, [change])) if "AWS REFUSES" in text]
 
-    assert change.refused == name
-    assert [f"under the same {name} " in text for text in told] == ([True] if name else [])
+        assert change.refused == name, change
+        assert [f"under the same {name} " in text for text in told] == ([True] if name else []), change
 
 
 def test_every_fixed_name_of_what_holds_data_is_known() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,9 +21,8 @@ def due(schedule: Schedule, after: str, until: str) -> list[str]:
     return [f"{time_of(at):%Y-%m-%d %H:%M}" for at in schedule.due(minute(after), minute(until))]
 
 
-@pytest.mark.parametrize(
-    ("schedule", "after", "until", "firings"),
-    [
+def test_a_schedule_fires_after_one_minute_and_up_to_another() -> None:
+    for schedule, after, until, firings in (
         (rate(minutes=1), "2026-11-24 09:59", "2026-11-24 10:01", ["2026-11-24 10:00", "2026-11-24 10:01"]),
         (rate(minutes=5), "2026-11-24 09:58", "2026-11-24 10:05", ["2026-11-24 10:00", "2026-11-24 10:05"]),
         (rate(minutes=5), "2026-11-24 10:00", "2026-11-24 10:04", []),
@@ -35,12 +35,8 @@ def due(schedule: Schedule, after: str, until: str) -> list[str]:
         (cron("30 6 29 2 *"), "2027-01-01 00:00", "2028-12-31 00:00", ["2028-02-29 06:30"]),
         (cron("0 9 * * MON-FRI"), "2026-11-27 09:00", "2026-11-30 09:00", ["2026-11-30 09:00"]),
         (cron("0 9 L * *"), "2026-02-01 00:00", "2026-03-01 00:00", ["2026-02-28 09:00"]),
-    ],
-)
-def test_a_schedule_fires_after_one_minute_and_up_to_another(
-    schedule: Schedule, after: str, until: str, firings: list[str]
-) -> None:
-    assert due(schedule, after, until) == firings
+    ):
+        assert due(schedule, after, until) == firings, schedule
 
 
 @pytest.mark.parametrize("schedule", [rate(minutes=7), rate(hours=2), cron("*/13 3-5 * * *"), cron("0 0 1 * *")])
@@ -51,9 +47,8 @@ def test_windows_that_follow_one_another_miss_no_firing_and_tell_of_none_twice(s
     assert len(minute_by_minute) >= 1
 
 
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
+def test_a_schedule_that_means_nothing_is_refused_and_the_error_says_what_is_allowed() -> None:
+    wrongs: tuple[tuple[Callable[[], object], str], ...] = (
         (lambda: rate(), "a rate of 0 minutes; allowed: 1 or more"),
         (lambda: rate(minutes=-5), "a rate of -5 minutes"),
         (lambda: cron("0 2 * *"), "cron(0 2 * *): 4 fields; allowed: the five of a crontab"),
@@ -62,11 +57,10 @@ def test_windows_that_follow_one_another_miss_no_firing_and_tell_of_none_twice(s
         (lambda: cron("0 2 * * FUN"), "Bad day-of-week"),
         (lambda: cron("0 0 30 2 *"), "cron(0 0 30 2 *): Bad day-of-month"),
         (lambda: cron(""), "0 fields"),
-    ],
-)
-def test_a_schedule_that_means_nothing_is_refused_and_the_error_says_what_is_allowed(wrong: Any, said: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(said)):
-        wrong()
+    )
+    for wrong, said in wrongs:
+        with pytest.raises(ValueError, match=re.escape(said)):
+            wrong()
 
 
 def test_the_expression_is_as_people_write_it() -> None:

@@ -335,9 +335,8 @@ def test_a_failure_names_the_resource_the_reason_what_was_done_about_it_and_what
     assert said.transient is None
 
 
-@pytest.mark.parametrize(
-    ("reason", "found"),
-    [
+def test_a_failure_that_goes_away_by_itself_is_known() -> None:
+    for reason, found in (
         ("You must wait 60 seconds after deleting a queue before you can create another", states.QUEUE_NAME),
         ("... (Service: Sqs, Error Code: AWS.SimpleQueueService.QueueDeletedRecently)", states.QUEUE_NAME),
         ("The role defined for the function cannot be assumed by Lambda.", states.NEW_ROLE),
@@ -347,15 +346,13 @@ def test_a_failure_names_the_resource_the_reason_what_was_done_about_it_and_what
         ),
         ("Rate exceeded (Service: Lambda, Status Code: 429)", states.THROTTLED),
         ("dev-tasks already exists in stack arn:…", None),
-    ],
-)
-def test_a_failure_that_goes_away_by_itself_is_known(reason: str, found: states.Transient | None) -> None:
-    events = [("TaskQueue", "AWS::SQS::Queue", "CREATE_FAILED", reason)]
-    aws = FakeCloudFormation(changes=[ADDED], events=events, ends="ROLLBACK_COMPLETE")
+    ):
+        events = [("TaskQueue", "AWS::SQS::Queue", "CREATE_FAILED", reason)]
+        aws = FakeCloudFormation(changes=[ADDED], events=events, ends="ROLLBACK_COMPLETE")
 
-    with pytest.raises(StackFailed) as caught:
-        deploy(aws)
-    assert caught.value.transient is found
+        with pytest.raises(StackFailed) as caught:
+            deploy(aws)
+        assert caught.value.transient is found, reason
 
 
 def test_a_refused_template_is_named_with_the_reason() -> None:

@@ -144,9 +144,8 @@ def counted(catalog: Counted) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("shards", "shown"),
-    [
+def test_a_count_ends_at_ten_thousand_and_says_whether_there_are_more() -> None:
+    for shards, shown in (
         ((MOST, 0, 0, 0), count(MOST)),
         ((MOST + 1, 0, 0, 0), count(MOST, more=True)),
         ((0, 0, 0, MOST), count(MOST)),
@@ -155,14 +154,10 @@ def counted(catalog: Counted) -> dict[str, Any]:
         ((1, 1, 1, MOST), count(MOST, more=True)),
         ((10**6,) * 4, count(MOST, more=True)),
         ((MOST - 1, 0, 0, 0), count(MOST - 1)),
-    ],
-)
-def test_a_count_ends_at_ten_thousand_and_says_whether_there_are_more(
-    shards: tuple[int, ...], shown: dict[str, Any]
-) -> None:
-    catalog = Counted({f"C#{shard}": number for shard, number in enumerate(shards)})
-    assert counted(catalog)["COMPLETED"] == shown
-    assert sum(catalog.asked) <= MOST + 1 == 10_001
+    ):
+        catalog = Counted({f"C#{shard}": number for shard, number in enumerate(shards)})
+        assert counted(catalog)["COMPLETED"] == shown, shards
+        assert sum(catalog.asked) <= MOST + 1 == 10_001, shards
 
 
 def test_two_classes_of_one_count_share_its_cap() -> None:
@@ -177,21 +172,16 @@ def test_two_classes_of_one_count_share_its_cap() -> None:
     assert sum(catalog.asked) == 2 * 6_000 + MOST + 1, "the parked are read once for both of their counts"
 
 
-@pytest.mark.parametrize(
-    ("sent", "parked", "shown"),
-    [
+def test_the_parked_are_counted_among_the_open_and_by_themselves() -> None:
+    for sent, parked, shown in (
         (0, 3, (count(3), count(3))),
         (4, 0, (count(4), count(0))),
         (MOST - 3, 3, (count(MOST), count(3))),
         (MOST - 3, 4, (count(MOST, more=True), count(4))),
         (0, MOST + 1, (count(MOST, more=True), count(MOST, more=True))),
-    ],
-)
-def test_the_parked_are_counted_among_the_open_and_by_themselves(
-    sent: int, parked: int, shown: tuple[dict[str, Any], dict[str, Any]]
-) -> None:
-    counts = counted(Counted({"O#2": sent, "S#1": parked}))
-    assert (counts["open"], counts["parked"]) == shown
+    ):
+        counts = counted(Counted({"O#2": sent, "S#1": parked}))
+        assert (counts["open"], counts["parked"]) == shown, sent
 
 
 PAGE = 7
@@ -208,16 +198,24 @@ class InPages:
         return self._client.query(**{**request, "Limit": min(self._most, request["Limit"])})
 
 
-@pytest.mark.parametrize("most", [1, 6, 7, 8, 14, 28, 10_001])
-def test_a_count_goes_on_where_a_page_of_the_index_ended_and_no_further_than_wanted(most: int) -> None:
-    table = Crowd(a_task(task_id=f"task-{number}", created_at=NOW + number) for number in range(120))
-    held = sum(shard_of(f"task-{number}") == 1 for number in range(120))
-    assert held > 2 * PAGE
-    pages = InPages(table, PAGE)
-    assert Catalog(cast(Any, pages), TABLE).count("O#1", most) == min(most, held)
-    assert table.queried == min(most, held)
-    # A last page that is full may have another behind it: one more look.
-    assert pages.calls == (ceil(most / PAGE) if most <= held else held // PAGE + 1)
+def test_a_count_goes_on_where_a_page_of_the_index_ended_and_no_further_than_wanted() -> None:
+    for most in (
+        1,
+        6,
+        7,
+        8,
+        14,
+        28,
+        10_001,
+    ):
+        table = Crowd(a_task(task_id=f"task-{number}", created_at=NOW + number) for number in range(120))
+        held = sum(shard_of(f"task-{number}") == 1 for number in range(120))
+        assert held > 2 * PAGE, most
+        pages = InPages(table, PAGE)
+        assert Catalog(cast(Any, pages), TABLE).count("O#1", most) == min(most, held), most
+        assert table.queried == min(most, held), most
+        # A last page that is full may have another behind it: one more look.
+        assert pages.calls == (ceil(most / PAGE) if most <= held else held // PAGE + 1), most
 
 
 def test_the_oldest_open_task_is_the_oldest_of_all_shards_and_parked_ones_do_not_count(world: World) -> None:

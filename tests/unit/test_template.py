@@ -81,10 +81,10 @@ VALUES: dict[str, tuple[Any, Any]] = {
 }
 
 
-@pytest.mark.parametrize(("value", "found"), VALUES.values(), ids=VALUES)
-def test_a_value_is_filled_in(value: Any, found: Any) -> None:
-    assert resolved(value) == found
-    assert type(resolved(value)) is type(found)
+def test_a_value_is_filled_in() -> None:
+    for value, found in VALUES.values():
+        assert resolved(value) == found, value
+        assert type(resolved(value)) is type(found), value
 
 
 def test_a_given_value_comes_before_the_default() -> None:
@@ -113,11 +113,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize(("value", "said"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_resolved_names_itself_and_where_it_stands(value: Any, said: str) -> None:
-    with pytest.raises(TemplateError) as error:
-        resolved(value)
-    assert error.value.message == f"a.yaml: Made: {said}"
+def test_what_cannot_be_resolved_names_itself_and_where_it_stands() -> None:
+    for value, said in REFUSED.values():
+        with pytest.raises(TemplateError) as error:
+            resolved(value)
+        assert error.value.message == f"a.yaml: Made: {said}", value
 
 
 # Parameters, conditions, globals, outputs. ----------------------------------------------------------------------------
@@ -139,19 +139,15 @@ def test_a_resource_or_an_output_is_there_only_under_its_condition(stage: str, t
     assert found.outputs["One"] == Reference("Always")
 
 
-@pytest.mark.parametrize(
-    ("general", "special", "both"),
-    [
+def test_globals_are_merged_as_sam_merges_them() -> None:
+    for general, special, both in (
         ({"A": 1, "B": {"C": 1}}, {"B": {"D": 2}}, {"A": 1, "B": {"C": 1, "D": 2}}),
         ({"A": 1}, {"A": 2}, {"A": 2}),
         ({"A": ["x"]}, {"A": ["y"]}, {"A": ["x", "y"]}),
         ({"A": {"Ref": "X"}}, {"A": {"Ref": "Y"}}, {"A": {"Ref": "Y"}}),
         ({"A": {"Ref": "X"}}, {"A": {"B": 1}}, {"A": {"B": 1}}),
-    ],
-    ids=str,
-)
-def test_globals_are_merged_as_sam_merges_them(general: Any, special: Any, both: Any) -> None:
-    assert merged(general, special) == both
+    ):
+        assert merged(general, special) == both, general
 
 
 def test_globals_reach_the_resources_of_their_type_alone() -> None:
