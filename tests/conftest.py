@@ -26,6 +26,7 @@ LAST_LINE = pytest.StashKey[str]()
 NEEDS = (
     "needs(capability): skipped on a target that lacks this capability (bootstrap/targets.py), and listed at the end"
 )
+EMBEDDED = "embedded: a test of both local AWSs, or a row of it, of which LocalStack would show nothing more"
 
 
 @pytest.fixture(scope="session", params=BACKENDS)
@@ -122,6 +123,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", NEEDS)
+    config.addinivalue_line("markers", EMBEDDED)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
@@ -145,6 +147,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_asked_for(item: pytest.Item, config: pytest.Config) -> bool:
     backend, only = _backend(item), config.getoption("--on")
+    if backend == "localstack" and item.get_closest_marker("embedded"):
+        return False
     quick = item.path.relative_to(ROOT / "tests").parts[0] in QUICK and backend != "localstack"
     return backend in (None, only or backend) and not (quick and config.getoption("--rest"))
 

@@ -1,8 +1,7 @@
-"""The sweeper on a real index, where thousands of rows need nothing; `pytest -s` shows how long it takes."""
+"""The sweeper on a real index, where a thousand rows need nothing."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -18,7 +17,7 @@ from tests.contract.conftest import Table
 from tests.support.queue import FakeQueue
 from tests.support.tasks import NOW, SECOND, Clock, Tokens, a_task, planted, waiting
 
-HEALTHY = 10_000
+HEALTHY = 1_000
 RESEND_AFTER_MS = 900 * SECOND
 BATCH = 25
 """Most items that one BatchWriteItem takes."""
@@ -32,13 +31,9 @@ def write_all(table: Table, tasks: Iterator[Task]) -> None:
 
 
 @pytest.mark.parametrize("table", ["embedded"], indirect=True)
-def test_ten_thousand_healthy_tasks_ahead_of_a_lost_one_do_not_keep_it_from_being_healed(
-    table: Table,
-) -> None:
+def test_a_thousand_healthy_tasks_ahead_of_a_lost_one_do_not_keep_it_from_being_healed(table: Table) -> None:
     backing_off = NOW + 10 * RESEND_AFTER_MS
-    started = time.monotonic()
     write_all(table, (waiting(task_id=f"healthy-{n}", next_attempt_at=backing_off) for n in range(HEALTHY)))
-    print(f"{time.monotonic() - started:.1f} s to write {HEALTHY} rows")
     planted(table.store, a_task(task_id="lost", created_at=NOW + 1))
     queue, clock, unhealed = FakeQueue(), Clock(NOW + RESEND_AFTER_MS + 1), list[Task]()
     recorder = Recorder(table.store, 86_400, clock, Tokens())
@@ -48,9 +43,7 @@ def test_ten_thousand_healthy_tasks_ahead_of_a_lost_one_do_not_keep_it_from_bein
 
     runs: list[Healed] = []
     while not queue.sent and len(runs) < 3:
-        started = time.monotonic()
         runs.append(sweeper.sweep(lambda: True))
-        print(f"{time.monotonic() - started:.1f} s for {runs[-1]}")
 
     assert queue.sent == [(Message("lost", 1), 0)]
     assert unhealed == []

@@ -18,17 +18,12 @@ import pytest
 from client import Submitted
 from lambdas.common.rows import partition
 from lambdas.common.task import IndexClass, Status
-from tests.conftest import TESTS
-from tests.integration.test_pipeline import make_due, sweep
-from tests.integration.test_steering import call
 from tests.support import recording
-from tests.support import stack as stacks
 from tests.support.iam_uses import Use
-from tests.support.stack import DeployedStack, new_id
+from tests.support.looking import call, make_due, sweep
+from tests.support.stack import DeployedStack, new_id, unscheduled
 from tests.support.tasks import dead
 from tests.support.waiting import eventually
-
-pytestmark = pytest.mark.xdist_group("least-privilege")
 
 LONG = {"text": "long " * 1000}
 """Kept beside the row."""
@@ -88,18 +83,13 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
-    """A stack of its own on the embedded AWS, after everything has happened in it once."""
-    folder = stacks.new_folder(TESTS, "recorded")
-    try:
-        stack = stacks.deploy(folder, "embedded", RESEND_AFTER_SECONDS="1")
-        stacks.unschedule(stack)  # the sweeper would send what another function is to send again
-        made = Run(stack, folder / "calls.jsonl")
-        with recording.recorded(stack, made.file):
-            everything(stack)
-            yield made
-    finally:
-        stacks.remove(folder)
+def run(embedded_stack: DeployedStack) -> Iterator[Run]:
+    """After everything has happened once on a stack whose functions note their calls."""
+    made = Run(embedded_stack, embedded_stack.folder / "calls.jsonl")
+    # The sweeper would send what another function is to send again.
+    with unscheduled(embedded_stack), recording.recorded(embedded_stack, made.file):
+        everything(embedded_stack)
+        yield made
 
 
 def everything(stack: DeployedStack) -> None:

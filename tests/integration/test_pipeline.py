@@ -7,50 +7,24 @@ from typing import Any
 
 import pytest
 
-from client import Conflict, Task
+from client import Conflict
 from lambdas.common.queue import body_of
 from lambdas.common.rows import partition
 from lambdas.common.task import IndexClass, Message, Status
+from tests.support.deliveries import silent_task
+from tests.support.looking import (
+    ONE_RUN,
+    logged,
+    make_due,
+    milliseconds_between,
+    statuses,
+    stray_of,
+    sweep,
+    times,
+    until_queues_are_empty,
+)
 from tests.support.stack import DeployedStack, new_id
 from tests.support.waiting import eventually
-
-
-def times(task: Task, status: str) -> list[str]:
-    return [entry["at"] for entry in task.timeline if entry["status"] == status]
-
-
-def milliseconds_between(earlier: str, later: str) -> float:
-    from datetime import datetime
-
-    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds() * 1000
-
-
-def until_queues_are_empty(stack: DeployedStack) -> None:
-    """A message that nobody gave back comes again only after the visibility timeout: up to 180 s, in the DLQ."""
-    eventually(lambda: queues_are_empty(stack), seconds=240)
-
-
-def queues_are_empty(stack: DeployedStack) -> bool:
-    """No message waiting, hidden or delayed, in the queue or the dead-letter queue."""
-    names = [
-        "ApproximateNumberOfMessages",
-        "ApproximateNumberOfMessagesNotVisible",
-        "ApproximateNumberOfMessagesDelayed",
-    ]
-    sqs = stack.aws("sqs")
-    for url in (stack.outputs["queue_url"], stack.outputs["dlq_url"]):
-        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-        if any(int(found[name]) for name in names):
-            return False
-    return True
-
-
-def logged(stack: DeployedStack, function: str, task_id: str) -> list[dict[str, Any]]:
-    """What a function has logged about a task, oldest first."""
-    group = f"/aws/lambda/{stack.outputs['functions'][function]}"
-    events = stack.aws("logs").filter_log_events(logGroupName=group)["events"]
-    lines = (json.loads(event["message"]) for event in events if task_id in event["message"])
-    return [line for line in lines if line.get("task_id") == task_id]
 
 
 def test_a_task_is_stored_worked_on_and_completed_and_its_message_is_gone(stack: DeployedStack) -> None:
@@ -61,7 +35,7 @@ def test_a_task_is_stored_worked_on_and_completed_and_its_message_is_gone(stack:
     assert (row.status, row.attempts, row.index_class) == (Status.COMPLETED, 1, IndexClass.COMPLETED)
     assert task.payload == {"simulate": {"workSeconds": 0}, "text": "grüße ☃"}
     assert task.result == {"workSeconds": 0, "attempt": 1}
-    assert [entry["status"] for entry in task.timeline] == ["SUBMITTED", "PROCESSING", "COMPLETED"]
+    assert statuses(task) == ONE_RUN
     assert row.expires_at_seconds is not None
     assert row.expires_at_seconds >= row.updated_at // 1000 + 15 * 86_400
     until_queues_are_empty(stack)
@@ -96,53 +70,13 @@ def test_three_failures_end_in_the_dead_letter_queue_where_the_monitor_logs_and_
     assert "hunter2" not in json.dumps(everything)
 
 
-def test_a_permanent_error_ends_the_task_at_its_first_attempt(stack: DeployedStack) -> None:
-    submitted = stack.tasks.submit(payload={"simulate": {"permanent": True}})
-    submitted.wait()
-    task = eventually(submitted.get, lambda task: task.dead_letters)
-
-    assert (task.status, task.attempts, task.error) == ("FAILED_FINAL", 1, "PermanentError: told to fail for good")
-
-
-def test_a_poison_message_beside_good_ones_harms_none_and_is_recorded_by_its_own_id(stack: DeployedStack) -> None:
-    sqs = stack.aws("sqs")
-    poison = sqs.send_message(QueueUrl=stack.outputs["queue_url"], MessageBody="{no json")["MessageId"]
-    good = [stack.tasks.submit(payload={"number": number}) for number in range(5)]
-
-    assert [one.wait().status for one in good] == ["COMPLETED"] * 5
-    key = {"PK": {"S": f"M#{poison}"}, "SK": {"S": "D#000000"}}
-    table = stack.outputs["table_name"]
-    stray = eventually(lambda: stack.aws("dynamodb").get_item(TableName=table, Key=key).get("Item"))
-    assert stray is not None
-    assert stray["body"] == {"S": "{no json"}
-    until_queues_are_empty(stack)
-
-
 def test_a_message_without_a_task_changes_nothing_and_is_recorded_as_a_stray(stack: DeployedStack) -> None:
     ghost = new_id("ghost")
     body = body_of(Message(ghost, 1))
     message_id = stack.aws("sqs").send_message(QueueUrl=stack.outputs["queue_url"], MessageBody=body)["MessageId"]
 
-    key = {"PK": {"S": f"M#{message_id}"}, "SK": {"S": "D#000000"}}
-    table = stack.outputs["table_name"]
-    stray = eventually(lambda: stack.aws("dynamodb").get_item(TableName=table, Key=key).get("Item"))
-    assert stray is not None
-    assert stray["reason"] == {"S": "no such task"}
+    assert eventually(lambda: stray_of(stack, message_id))["reason"] == {"S": "no such task"}
     assert stack.store.get(ghost) is None
-
-
-def test_a_duplicate_delivery_does_no_work_again(stack: DeployedStack) -> None:
-    task = stack.tasks.submit(payload={}).wait()
-
-    stack.queue.send(Message(task.task_id, 1))
-    stack.queue.send(Message(task.task_id, 1))
-
-    told = eventually(
-        lambda: logged(stack, "ProcessTask", task.task_id),
-        lambda lines: sum(line["message"] == "acknowledged: already COMPLETED" for line in lines) == 2,
-    )
-    assert sum(line["message"] == "task completed" for line in told) == 1
-    assert stack.tasks.get(task.task_id) == task
 
 
 def test_the_same_body_under_the_same_id_is_the_same_task(stack: DeployedStack) -> None:
@@ -171,7 +105,7 @@ def test_a_payload_of_200_kb_comes_back_whole(stack: DeployedStack) -> None:
     assert (task.status, task.payload) == ("COMPLETED", {"text": text})
 
     def items() -> Any:
-        found = stack.aws("dynamodb").query(
+        found = stack.dynamodb.query(
             TableName=stack.outputs["table_name"],
             KeyConditionExpression="PK = :pk",
             ExpressionAttributeValues={":pk": {"S": partition(task.task_id)}},
@@ -188,27 +122,6 @@ def test_a_short_delay_is_kept_by_the_queue(stack: DeployedStack) -> None:
     task = stack.tasks.submit(payload={}, delay_seconds=2).wait()
 
     assert milliseconds_between(times(task, "SUBMITTED")[0], times(task, "PROCESSING")[0]) >= 2000
-
-
-def sweep(stack: DeployedStack) -> dict[str, int]:
-    """Run the sweeper now."""
-    answer = stack.aws("lambda").invoke(FunctionName=stack.outputs["functions"]["SweepTasks"])
-    found: dict[str, int] = json.loads(answer["Payload"].read())
-    return found
-
-
-def make_due(stack: DeployedStack, task_id: str) -> None:
-    """Turn the row's clock: a parked task that was due a minute ago."""
-    row = stack.store.get(task_id)
-    assert row is not None
-    assert row.next_attempt_at is not None
-    due = row.created_at - 60_000
-    stack.aws("dynamodb").update_item(
-        TableName=stack.outputs["table_name"],
-        Key={"PK": {"S": partition(task_id)}, "SK": {"S": "A"}},
-        UpdateExpression="SET nextAttemptAt = :due, classSort = :sort",
-        ExpressionAttributeValues={":due": {"N": str(due)}, ":sort": {"S": f"{due:013d}#{task_id}"}},
-    )
 
 
 def test_a_task_due_later_than_sqs_can_delay_is_parked_and_sent_by_the_sweeper_when_due(stack: DeployedStack) -> None:
@@ -240,38 +153,9 @@ def test_a_failed_task_that_asks_for_a_long_wait_is_parked_and_its_message_let_g
 
 
 def test_a_task_whose_message_is_lost_is_sent_again_by_the_sweeper(stack: DeployedStack) -> None:
-    from dataclasses import replace
-
-    lost, now = new_id("lost"), 1_700_000_000_000
-    pattern = stack.store.get(stack.tasks.submit(payload={}).wait().task_id)
-    assert pattern is not None
-    row = replace(
-        pattern,
-        task_id=lost,
-        status=Status.SUBMITTED,
-        index_class=IndexClass.OPEN,
-        attempts=0,
-        created_at=now,
-        updated_at=now,
-        sent_at=now,
-        message_id=None,
-        result=None,
-        timeline=(),
-        expires_at_seconds=None,
-    )
-    stack.store.create(row, "{}", now)
+    then = 1_700_000_000_000
+    lost = silent_task(stack, created_at=then, updated_at=then, sent_at=then).task_id
 
     eventually(lambda: sweep(stack), lambda healed: healed["resent"] or stack.tasks.get(lost).attempts)
     task = eventually(lambda: stack.tasks.get(lost), lambda task: task.ended)
     assert (task.status, task.attempts) == ("COMPLETED", 1)
-
-
-def test_the_schedule_runs_the_sweeper_by_itself(stack: DeployedStack) -> None:
-    group = f"/aws/lambda/{stack.outputs['functions']['SweepTasks']}"
-
-    def scheduled() -> list[Any]:
-        events = stack.aws("logs").filter_log_events(logGroupName=group)["events"]
-        lines = [json.loads(event["message"]) for event in events if '"swept"' in event["message"]]
-        return [line for line in lines if line["trigger"] == "aws.events"]
-
-    eventually(scheduled, seconds=240)

@@ -1,4 +1,4 @@
-"""What people send stands in no log, by whichever way it went through the system: every event of every log group."""
+"""What people send, and the API key, stand in no log: every event of every log group. Only who asks sees the key."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import pytest
+
+from bootstrap.__main__ import main
 from lambdas.common.rows import INLINE_PAYLOAD_BYTES
-from tests.integration.test_key import lines
-from tests.integration.test_steering import call
+from tests.support.looking import call, log_lines
 from tests.support.stack import DeployedStack, new_id
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.embedded
+SPOKEN = ("submit-task", "query-tasks", "steer-tasks", "process-task", "monitor-dlq")
+"""Services, as their lines name them, that these tests make talk."""
 
 
 def post(stack: DeployedStack, document: Any, path: str = "/tasks") -> int:
@@ -74,6 +80,15 @@ def poison(stack: DeployedStack, task_id: str, mark: str) -> None:
     sqs.send_message(QueueUrl=stack.outputs["dlq_url"], MessageBody=json.dumps(message))
 
 
+def the_key_itself(stack: DeployedStack, task_id: str, mark: str) -> None:
+    key = stack.outputs["api_key"]
+    assert post(stack, {"taskId": task_id, "payload": {"key": key, key: mark}}) == 202
+    assert post(stack, {"payload": {}, key: key}) == 400
+    assert call(stack, "GET", f"/tasks/{task_id}").status_code == 200
+    assert call(stack, "GET", "/dead-letters", limit=key).status_code == 400
+    assert call(stack, "DELETE", f"/tasks/{task_id}x").status_code == 404
+
+
 WAYS: Mapping[str, tuple[Callable[[DeployedStack, str, str], None], str, str]] = {
     "good": (good, "process-task", "task completed"),
     "long": (long, "process-task", "task completed"),
@@ -83,6 +98,7 @@ WAYS: Mapping[str, tuple[Callable[[DeployedStack, str, str], None], str, str]] =
     "batch": (one_of_a_batch, "process-task", "task completed"),
     "refused": (refused, "process-task", "task completed"),
     "poison": (poison, "monitor-dlq", "stray"),
+    "key": (the_key_itself, "process-task", "task completed"),
 }
 """How it is sent, and the last line about it: service and how its event begins."""
 
@@ -111,9 +127,26 @@ def test_no_payload_and_no_key_is_in_any_log_whichever_way_it_went(stack: Deploy
         send(stack, ids[way], secrets[way])
 
     def look() -> tuple[list[str], list[str]]:
-        said = list(lines(stack))
+        said = list(log_lines(stack))
         return missing(said, ids), said
 
     _, said = eventually(look, lambda looked: not looked[0], seconds=240)
 
+    assert {service for service in SPOKEN if not any(f'"{service}"' in line for line in said)} == set()
     assert list(leaks(said, {**secrets, "the API key": stack.outputs["api_key"]})) == []
+
+
+def test_up_and_status_do_not_show_the_key_and_outputs_does(
+    stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = stack.outputs["api_key"]
+    monkeypatch.setenv("LOCAL_DIR", str(stack.folder))
+
+    def said(*words: str) -> str:
+        assert main(list(words)) == 0
+        return "".join(capsys.readouterr())
+
+    assert stack.said
+    shown = {"up": stack.said, "status": said("status"), "outputs": said("outputs")}
+    assert {name for name, text in shown.items() if key in text} == {"outputs"}
+    assert said("outputs", "--key") == f"{key}\n"

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from botocore.exceptions import ClientError
 
 from bootstrap import compose
 from client import Task
 from tests.conftest import _image
-from tests.integration.test_iam import acting_as
-from tests.integration.test_pipeline import logged
+from tests.support.looking import logged, milliseconds_between
 from tests.support.receiver import answer, receiving
 from tests.support.stack import DeployedStack, new_id
 from tests.support.waiting import eventually
@@ -57,7 +52,7 @@ def waited_ms(task: Task) -> float:
         next(entry["at"] for entry in task.timeline if (entry["status"], entry["attempt"]) == wanted)
         for wanted in (("FAILED_PENDING", 1), ("PROCESSING", 2))
     )
-    return (datetime.fromisoformat(begins) - datetime.fromisoformat(ends)) / timedelta(milliseconds=1)
+    return milliseconds_between(ends, begins)
 
 
 def own_api(stack: DeployedStack) -> str:
@@ -87,6 +82,7 @@ def test_a_webhook_to_the_systems_own_api_submits_a_task(stack: DeployedStack) -
     assert eventually(lambda: stack.tasks.get(child), lambda found: found.ended).status == "COMPLETED"
 
 
+@pytest.mark.embedded
 @pytest.mark.parametrize(
     "url",
     [
@@ -100,6 +96,7 @@ def test_a_webhook_to_an_address_that_is_not_public_dies_at_once(stack: Deployed
     assert dead(stack, "webhook", {"url": f"{url}?token={SECRET}"}).startswith("NotAllowed: http://")
 
 
+@pytest.mark.embedded
 def test_what_the_schema_refuses_is_no_task(stack: DeployedStack) -> None:
     for payload in ({"url": "http://ann:x@a.example/"}, {"url": "https://a.example/", "headers": {"Host": "b"}}):
         with pytest.raises(Exception, match="payload"):
@@ -127,38 +124,23 @@ def test_a_file_in_the_bucket_becomes_a_summary_beside_it(stack: DeployedStack) 
     assert written["ContentType"] == "text/csv; charset=utf-8"
 
 
+BAD_FILES = {
+    "another column": (b"town,amount\n", "BadFile: line 1: the column 'city' is not there; columns: town, amount"),
+    "a bad number": (b'city,amount\nBern,1\nBern,"1,5"\n', "BadFile: line 3: '1,5' is no number such as -12.50"),
+    "another encoding": (b"city,amount\nZ\xfcrich,1\n", "BadFile: not UTF-8, soon after line 0"),
+    "no file": (None, "NoSuchObject: reading in/nothing.csv: there is no such object"),
+}
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        (b"town,amount\n", "BadFile: line 1: the column 'city' is not there; columns: town, amount"),
-        (b'city,amount\nBern,1\nBern,"1,5"\n', "BadFile: line 3: '1,5' is no number such as -12.50"),
-        (b"city,amount\nZ\xfcrich,1\n", "BadFile: not UTF-8, soon after line 0"),
-        (None, "NoSuchObject: reading in/nothing.csv: there is no such object"),
+        pytest.param(*row, id=name, marks=[] if name == "no file" else pytest.mark.embedded)
+        for name, row in BAD_FILES.items()
     ],
-    ids=["another column", "a bad number", "another encoding", "no file"],
 )
 def test_a_file_that_can_never_be_summed_up_ends_its_task_at_once(
     stack: DeployedStack, text: bytes | None, error: str
 ) -> None:
     key = "in/nothing.csv" if text is None else stored(stack, text)
     assert dead(stack, "csv-summary", {"key": key, "groupBy": "city", "sum": "amount"}).startswith(error)
-
-
-@pytest.mark.needs("iam")
-def test_the_function_reads_what_comes_in_and_writes_what_goes_out_and_nothing_else(stack: DeployedStack) -> None:
-    s3, bucket = acting_as(stack, "ProcessTask", "s3"), stack.outputs["data_bucket"]
-    key = stored(stack, b"x")
-    assert s3.get_object(Bucket=bucket, Key=key)["Body"].read() == b"x"
-    s3.put_object(Bucket=bucket, Key="out/of-a-test.csv", Body=b"x")
-
-    refused: Mapping[str, Callable[[], Any]] = {
-        "read what went out": lambda: s3.get_object(Bucket=bucket, Key="out/of-a-test.csv"),
-        "write what comes in": lambda: s3.put_object(Bucket=bucket, Key=key, Body=b"y"),
-        "delete": lambda: s3.delete_object(Bucket=bucket, Key=key),
-        "list": lambda: s3.list_objects_v2(Bucket=bucket),
-        "read a package": lambda: s3.get_object(Bucket=bucket.replace("-data-", "-packages-"), Key="in/x"),
-    }
-    for what, call in refused.items():
-        with pytest.raises(ClientError, match="AccessDenied") as error:
-            call()
-        assert error.value.response["Error"]["Code"] == "AccessDenied", what

@@ -17,10 +17,9 @@ from client import TaskClient, Unavailable
 from lambdas.common.task import TERMINAL, Status
 from scripts.ledger import Ledger
 from tests.conftest import BACKENDS, own_stack
-from tests.integration.test_effects import balance
-from tests.integration.test_pipeline import sweep, until_queues_are_empty
 from tests.support import faulty, workers
 from tests.support import stack as stacks
+from tests.support.looking import balance, sweep, until_queues_are_empty
 from tests.support.processes import ended
 from tests.support.stack import FAST, DeployedStack, bootstrap, new_id
 from tests.support.waiting import eventually

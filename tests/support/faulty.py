@@ -22,6 +22,12 @@ MODULES = (
     "tests/support/faulty_handler.py",
 )
 """What a package gets on top."""
+COMES_BACK_SECONDS = 3
+"""Visibility timeout where a test needs a message again that nobody gave back."""
+SKEW_SECONDS = 300
+"""By so much a wrong clock is wrong."""
+# What tells the writes to a task's row from one another: a value that only this write has.
+CLAIM, COMPLETION, RETRY = ":leaseUntil", ":result", ":nextAttemptAt"
 OUTSIDE = "outside"
 """A kind of task that only these functions know (tests/support/outside_kind.py)."""
 KINDS = {f"lambdas/process_task/kinds/{OUTSIDE}.py": "tests/support/outside_kind.py"}

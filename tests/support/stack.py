@@ -50,22 +50,29 @@ class DeployedStack:
 
     outputs: Mapping[str, Any]
     folder: Path
+    said: str = ""
+    """All that `up` printed."""
 
     @property
     def place(self) -> Place:
         return Place(TARGETS[self.outputs["target"]], self.outputs["region"], self.outputs["endpoint_url"])
 
     def aws(self, service: str) -> Any:
-        """A client with the rights of a developer."""
-        return client(self.place, service)
+        """A client with the rights of a developer; made once, since that takes longer than a call."""
+        if service not in self._clients:
+            self._clients[service] = client(self.place, service)
+        return self._clients[service]
+
+    @cached_property
+    def _clients(self) -> dict[str, Any]:
+        return {}
 
     @cached_property
     def tasks(self) -> TaskClient:
         return TaskClient(self.outputs["api_url"], self.outputs["api_key"])
 
-    @cached_property
+    @property
     def dynamodb(self) -> Any:
-        """Made once: making a client takes longer than a test."""
         return self.aws("dynamodb")
 
     @cached_property
@@ -121,7 +128,7 @@ def deploy(folder: Path, target: str = "embedded", port: int | None = None, **va
     where = {"TARGET": target, "EDGE_PORT": str(port or free_port())}
     done = bootstrap(folder, "up", **{**FAST, **where, **variables})
     assert done.returncode == 0, f"`up` failed:\n{done.stdout}\n{done.stderr}"
-    return DeployedStack(outputs_of(folder, **variables), folder)
+    return DeployedStack(outputs_of(folder, **variables), folder, done.stdout + done.stderr)
 
 
 def outputs_of(folder: Path, **variables: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scripts.workers import Workers, container_at
 from tests.support.stack import DeployedStack
+from tests.support.waiting import eventually
 
 
 def pids(stack: DeployedStack, function: str) -> list[int]:
@@ -21,6 +22,11 @@ def kill(stack: DeployedStack, pid: int) -> bool:
 
 def alive(stack: DeployedStack, pid: int) -> bool:
     return _workers(stack).alive(pid)
+
+
+def gone(stack: DeployedStack, pid: int) -> None:
+    """Wait until the process has ended."""
+    eventually(lambda: alive(stack, pid), lambda alive: not alive)
 
 
 def server_pid(folder: Path) -> int:
