@@ -1,4 +1,4 @@
-"""`make debug`: a real debugger attaches to the function while SQS triggers it, on each local AWS."""
+"""`make debug`: a real debugger attaches to the function while SQS triggers it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lambdas.process_task.attempt import LEASE_MARGIN_MS
 from scripts import running
 from scripts.debug.swap import Swap
 from scripts.function_names import logical_id
-from tests.conftest import BACKENDS, own_stack
+from tests.conftest import own_stack
 from tests.support import workers
 from tests.support.dap import Debugger
 from tests.support.processes import not_for_ever
@@ -41,22 +41,21 @@ PAUSE_SECONDS = TIMEOUT_SECONDS + LEASE_MARGIN_MS / 1000 + 2
 WORK = ROOT / "lambdas" / "process_task" / "kinds" / "simulated.py"
 WORK_LINE = 'orders = work.payload.get("simulate", {})'
 OF_A_FUNCTION = ("CodeSha256", "CodeSize", "Handler", "Environment", "Timeout", "MemorySize", "Runtime", "Role")
-OF_A_MAPPING = ("BatchSize", "FunctionArn", "EventSourceArn", "FunctionResponseTypes", "ScalingConfig")
+OF_A_MAPPING = ("BatchSize", "FunctionArn", "EventSourceArn", "FunctionResponseTypes", "ScalingConfig", "State")
 OF_A_QUEUE: Any = ["VisibilityTimeout", "RedrivePolicy", "MessageRetentionPeriod", "DelaySeconds"]
 """Not MaximumMessageSize: LocalStack lowers it at any change of a queue."""
 OTHER_FUNCTIONS = [
     ("submit_task", "lambdas/submit_task/handler.py", "body = body_of(event)"),
     ("monitor_dlq", "lambdas/monitor_dlq/handler.py", "dead = _dead_message(record)"),
-    ("query_tasks", "lambdas/query_tasks/handler.py", "document, raw = task_view(found)"),
 ]
 """FN, and a line that it must come by."""
 ONE_RUN = ["SUBMITTED", "PROCESSING", "COMPLETED"]
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
-def own(request: pytest.FixtureRequest) -> Iterator[DeployedStack]:
+@pytest.fixture(scope="module")
+def own() -> Iterator[DeployedStack]:
     """A stack whose function lives for a few seconds only."""
-    with own_stack(request.param, "debug", SETTINGS) as stack:
+    with own_stack("embedded", "debug", SETTINGS) as stack:
         yield stack
 
 
@@ -139,11 +138,8 @@ def statuses(task: Task) -> list[str]:
     return [str(entry["status"]) for entry in task.timeline]
 
 
-def deployed(stack: DeployedStack, after_up: bool = False) -> dict[str, Any]:
-    """All that `make debug` changes: functions with their code, queues, mappings.
-
-    `after_up`: without the state of the mappings. LocalStack may say that one which `up` has changed is off.
-    """
+def deployed(stack: DeployedStack) -> dict[str, Any]:
+    """All that `make debug` changes: functions with their code, queues, mappings."""
     functions, sqs = stack.aws("lambda"), stack.aws("sqs")
     found: dict[str, Any] = {}
     for name in stack.outputs["functions"].values():
@@ -153,8 +149,7 @@ def deployed(stack: DeployedStack, after_up: bool = False) -> dict[str, Any]:
         url = stack.outputs[queue]
         found[queue] = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=OF_A_QUEUE)["Attributes"]
     mappings = functions.list_event_source_mappings()["EventSourceMappings"]
-    of_a_mapping = OF_A_MAPPING if after_up else (*OF_A_MAPPING, "State")
-    found["mappings"] = {one["UUID"]: {key: one.get(key) for key in of_a_mapping} for one in mappings}
+    found["mappings"] = {one["UUID"]: {key: one.get(key) for key in OF_A_MAPPING} for one in mappings}
     return found
 
 
@@ -214,6 +209,23 @@ def test_a_task_that_is_looked_at_for_longer_than_its_function_lives_is_neither_
     assert statuses(own.tasks.submit(payload={}).wait()) == ONE_RUN
     assert "Putting everything back" in "".join(debug.said)
     assert "Nothing to do" in up(own)
+
+
+@pytest.mark.parametrize("stack", ["localstack"], indirect=True)
+def test_a_debugger_attaches_on_localstack_too(stack: DeployedStack) -> None:
+    before = deployed(stack)
+    with make_debug(stack) as debug:
+        debug.ready()
+        gives_time(stack, "process_task", "queue_url")
+        with attached(debug) as debugger:
+            submitted = stack.tasks.submit(payload={})
+            stop = debugger.stopped()
+            assert debugger.value(stop, "work.task_id") == repr(submitted.task_id)
+            debugger.go_on(stop)
+            assert statuses(submitted.wait()) == ONE_RUN
+        debug.interrupt()
+    assert deployed(stack) == before
+    assert statuses(stack.tasks.submit(payload={}).wait()) == ONE_RUN
 
 
 def test_of_several_tasks_at_once_each_one_stops_and_a_worker_that_starts_anew_can_be_attached_again(
@@ -280,12 +292,8 @@ def test_ctrl_c_in_the_middle_of_a_pause_lets_the_task_end_before_its_worker_goe
     at_rest(own)
 
 
-@pytest.mark.parametrize("mended_by", ["up", "the next make debug"])
-def test_make_debug_killed_in_the_middle_of_a_pause_leaves_nothing_that_is_not_mended(
-    own: DeployedStack, mended_by: str
-) -> None:
-    by_up = mended_by == "up"
-    before = deployed(own, by_up)
+def test_make_debug_killed_in_the_middle_of_a_pause_leaves_nothing_that_is_not_mended(own: DeployedStack) -> None:
+    before, process_task = deployed(own), own.outputs["functions"]["ProcessTask"]
     with make_debug(own) as debug:
         debug.ready()
         with attached(debug) as debugger:
@@ -295,16 +303,18 @@ def test_make_debug_killed_in_the_middle_of_a_pause_leaves_nothing_that_is_not_m
             debug.process.communicate()
             assert debugger.ended.wait(180)
         task = submitted.wait()
-    assert deployed(own, by_up) != before
-
-    if by_up:
-        up(own)
-    else:
-        with make_debug(own, FN="sweep_tasks") as again:
-            again.ready()
-            again.interrupt()
     assert (task.status, task.attempts, statuses(task)) == ("COMPLETED", 1, ONE_RUN)
-    assert deployed(own, by_up) == before
+    assert deployed(own)[process_task] != before[process_task]
+
+    # The next `make debug` puts it back, and when that is killed too, `make up` does.
+    with make_debug(own, FN="sweep_tasks") as again:
+        again.ready()
+        assert deployed(own)[process_task] == before[process_task]
+        again.process.kill()
+        again.process.communicate()
+    assert deployed(own) != before
+    up(own)
+    assert deployed(own) == before
     assert statuses(own.tasks.submit(payload={}).wait()) == ONE_RUN
     at_rest(own)
 
@@ -333,15 +343,15 @@ def test_make_debug_killed_before_it_reached_the_function_is_mended_too(
 
 
 def test_up_in_the_middle_ends_the_debugging_and_the_end_changes_nothing(own: DeployedStack) -> None:
-    before = deployed(own, after_up=True)
+    before = deployed(own)
     with make_debug(own) as debug:
         debug.ready()
-        assert deployed(own, after_up=True) != before
+        assert deployed(own) != before
         up(own)
-        assert deployed(own, after_up=True) == before
+        assert deployed(own) == before
         debug.interrupt()
     assert "nothing to do" in debug.said[-1]
-    assert deployed(own, after_up=True) == before
+    assert deployed(own) == before
 
 
 @pytest.mark.parametrize(("function", "path", "line"), OTHER_FUNCTIONS)
