@@ -128,9 +128,9 @@ def _visibility_honoured(lab: Lab) -> Finding:
     sent(lab, source)
     changed = recorder.first(1)[0]["ended"]
     try:
-        waited = recorder.first(2, seconds=10)[1]["started"] - changed
+        waited = recorder.first(2, seconds=20)[1]["started"] - changed
     except ProbeTimeout:
-        return verdict(False, "set to 2 s, queue 30 s: not again within 10 s")
+        return verdict(False, "set to 2 s, queue 30 s: not again within 20 s")
     return verdict(waited >= 1.8, f"set to 2 s, queue 30 s: again after {waited:.1f} s")
 
 
@@ -265,7 +265,7 @@ PROBES = (
         "respond() in process_task/batch.py: the exponential backoff. Ignored, every retry waits for the queue's own "
         "visibility timeout (180 s), or comes at once.",
         _visibility_honoured,
-        {"before-parameter-build.lambda.CreateFunction": _in_environment(HIDE="0")},
+        {"before-parameter-build.lambda.CreateFunction": _in_environment(HIDE="60")},
     ),
     Probe(
         "mapping-dead-letter-at-exact-receive",
