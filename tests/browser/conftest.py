@@ -17,8 +17,8 @@ OPTIONS = ("--no-sandbox", "--disable-dev-shm-usage")
 MISSING = "no browser: none of {} is on the PATH. Install one (Debian: `apt-get install chromium`)."
 
 Opened = Callable[..., Page]
-PATIENCE_MS = 30_000
-expect.set_options(timeout=PATIENCE_MS)  # at rest, the page asks every 10 s
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)  # at rest, the page asks every 10 s, and for the counts every 30 s
 
 
 @pytest.fixture(scope="session")
@@ -51,10 +51,10 @@ def opened(browser: Browser, embedded_stack: DeployedStack) -> Iterator[Opened]:
     complaints: list[str] = []
     contexts = []
 
-    def open_(fragment: str | None = None, width: int = 1280, height: int = 860, scheme: str = "light") -> Page:
+    def open_(fragment: str | None = None, width: int = 1280, height: int = 860) -> Page:
         context = browser.new_context(
             viewport={"width": width, "height": height},
-            color_scheme="dark" if scheme == "dark" else "light",
+            color_scheme="light",
             reduced_motion="reduce",
         )
         contexts.append(context)
