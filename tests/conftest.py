@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 
 from bootstrap.paths import ROOT
 from bootstrap.targets import TARGETS
@@ -15,6 +17,12 @@ from tests.support import localstack
 from tests.support import stack as stacks
 from tests.support.account import Account, an_account
 from tests.support.stack import DeployedStack
+
+# The same cases in every run, and no limit on how long one may take on a busy machine. Hypothesis would also draw
+# constants of those modules that are loaded, which depends on the tests that ran before in the same process.
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+settings.load_profile("repeatable")
+providers._get_local_constants = lambda: providers._local_constants
 
 TESTS = ROOT / ".local" / "tests"
 BACKENDS = ("embedded", "localstack")
