@@ -43,6 +43,11 @@ class Crowd(FakeDynamoDB):
         super().__init__()
         self.reset()
         self._sorted: dict[tuple[str, str, str], tuple[list[str], list[Row]]] = {}
+        self.hold(tasks)
+
+    def hold(self, tasks: Iterable[Task]) -> None:
+        """More rows, as no request would write them."""
+        self._sorted.clear()
         for task in tasks:
             row = row_of(task, task.next_attempt_at if task.parked else None)
             self._rows[TABLE, str(row["PK"]), str(row["SK"])] = dict(row)

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.errors import BootstrapError
 from scripts.cost import __main__ as cost
 from scripts.cost import prices, stand
 from scripts.cost.bill import Counts, Ends, Fixed, polls
-from scripts.cost.functions import Ran, Site, read
+from scripts.cost.functions import Ran, read
 from scripts.cost.measure import BATCHED, BATCHES, DESIGNS, Measured, Tell
 from scripts.cost.prices import Price, Prices
 
@@ -61,11 +60,6 @@ def test_a_good_task_pays_for_its_retries_and_for_those_that_died(rate: float, c
     assert two_attempts.per_good_task(rate).of["rest_requests"] == pytest.approx(count)
 
 
-def test_what_each_task_counts_more_is_paid_by_those_that_died_too() -> None:
-    ends = Ends([requests(1), requests(2)], requests(10)).plus(requests(-0.5))
-    assert ends == Ends([requests(0.5), requests(1.5)], requests(9.5))
-
-
 def test_an_idle_queue_is_asked_by_five_polls_of_twenty_seconds() -> None:
     assert polls(2) == Counts({"queue_requests": 2 * 5 * 3 * 60 * 24 * 30})
 
@@ -90,11 +84,6 @@ def test_a_price_is_kept_by_the_piece() -> None:
     assert found.usd({"rest_requests": 1_000_000, "dashboards": 1}) == pytest.approx(3.50 + 3)
 
 
-def test_a_region_without_a_list_is_told_with_those_that_have_one() -> None:
-    with pytest.raises(BootstrapError, match="no price list for 'moon'; there are: eu-west-1, us-east-1"):
-        prices.read("moon")
-
-
 # What a log tells. ----------------------------------------------------------------------------------------------------
 
 LINES = [
@@ -111,18 +100,6 @@ def test_a_log_tells_invocations_billed_time_and_whose_bytes_are_whose() -> None
     assert read(LINES) == Ran(1, 5, 19 + 26 + 11 + 26, 11 + 26, system)
     assert read([*LINES, *LINES]) == read(LINES) + read(LINES)
     assert read([]) == Ran()
-
-
-def test_an_invocation_that_the_machine_made_slow_does_not_count_for_its_time() -> None:
-    slow = LINES[-1].replace("Billed Duration: 5", "Billed Duration: 900")
-    assert read([LINES[-1], slow, LINES[-1]]).milliseconds == 15
-
-
-@pytest.mark.parametrize(("kept", "log_bytes"), [(True, 110), (False, 10)])
-def test_lambdas_own_lines_are_billed_where_they_are_kept(kept: bool, log_bytes: int) -> None:
-    site = Site("ours", "submit", "process", "monitor", "queue", "dlq", 5, 0.5, system_lines=kept)
-    counts = site.counts(Ran(2, 4000, own_bytes=10, metric_bytes=5, system_bytes=100))
-    assert counts == Counts({"invocations": 2, "gb_seconds": 2, "log_bytes": log_bytes})
 
 
 def test_a_stopped_count_ends_with_130_in_one_line_below_what_it_had(
@@ -157,12 +134,6 @@ def measured(ours: float, original: float) -> Measured:
     return Measured(ends, fixed, [], metrics_of_logs=0.5, dropped_log_bytes=3)
 
 
-@pytest.mark.parametrize(("original", "word"), [(0.44, "reached"), (0.43, "missed")])
-def test_the_target_of_batches_is_reached_or_missed(original: float, word: str) -> None:
-    _, batched, _ = cost.verdict(measured(1, original), LIST)
-    assert batched.endswith(f" {word}.")
-
-
 @pytest.mark.parametrize(("original", "word"), [(1.1, "reached"), (1.0, "missed")])
 def test_the_target_is_reached_or_missed(original: float, word: str) -> None:
     first, second, third = cost.verdict(measured(1, original), LIST)
@@ -185,18 +156,6 @@ def test_what_is_left_out_with_low_fixed_costs_is_nothing_in_its_column() -> Non
         ("polls", "7 queue requests", "7.00", "7.00", "7.00"),
         ("metrics", "2 metrics", "60.00", "0.00", "0.00"),
         ("all", "", "67.00", "7.00", "7.00"),
-    ]
-
-
-def test_both_designs_stand_side_by_side_with_their_sum_and_ratio() -> None:
-    table = cost.tasks_table("", cost.per_million(measured(1, 2), 0), 1, LIST)
-    rows = list(zip(*(column.cells for column in table.columns), strict=True))
-    million = 1_000_000
-    assert [row[2:] for row in rows] == [
-        (f"{million:,}", f"{4 * million:,}.00", "10,000", "40,000.00", f"{2 * million:,}", f"{8 * million:,}.00"),
-        (f"{million:,}", f"{million:,}.00", f"{million:,}", f"{million:,}.00", "0", "0.00"),
-        ("", f"{5 * million:,}.00", "", "1,040,000.00", "", f"{8 * million:,}.00"),
-        ("", "0.62", "", "0.13", "", ""),
     ]
 
 

@@ -20,13 +20,13 @@ from lambdas.common.decisions import WORKER_DIED
 from lambdas.common.rows import DeadLetter
 from lambdas.common.task import IndexClass, Status, Task, TimelineEntry
 from lambdas.process_task import kinds as kinds_package
-from scripts import demo, movement, picture
+from scripts import demo, picture
 from scripts.demo import DOOMED, Account, Killer, plan, tell_how_to_go_on
 from scripts.ledger import Ledger
-from scripts.movement import Interrupted, Lines, Watch, interruptible
+from scripts.movement import Interrupted
 from scripts.replay import ROUNDS, Replay
 from tests.support.dynamodb import FakeDynamoDB, task_store
-from tests.support.tasks import NOW, SECOND, a_task, dead, waiting
+from tests.support.tasks import NOW, SECOND, a_task, dead
 
 
 def worked_on(task_id: str, *statuses: Status, note: str | None = None) -> Task:
@@ -103,19 +103,6 @@ def test_a_worker_that_held_no_task_does_not_count_and_another_one_is_killed() -
     assert (workers.killed, one.told(), one.problems()) == ([11], "0 worker killed, ", NOBODY)
     one.look(seen(DONE, OTHER))
     assert workers.killed == [11, 11]
-
-
-def test_a_worker_that_had_ended_by_itself_does_not_count_as_killed() -> None:
-    one = killer(FakeWorkers(11, gone=True))
-    one.look(seen(*AT_WORK))
-    one.look(seen(DONE, worked_on("busy", Status.PROCESSING, Status.PROCESSING)))
-    assert (one.told(), one.problems()) == ("0 worker killed, ", NOBODY)
-
-
-def test_a_kill_that_did_not_happen_is_a_problem() -> None:
-    one = killer(FakeWorkers())
-    one.look(seen(*AT_WORK))
-    assert one.problems() == NOBODY
 
 
 def test_without_an_order_nobody_is_looked_for() -> None:
@@ -241,27 +228,12 @@ def test_a_task_that_dies_every_time_stays_dead_after_a_bound_and_is_named(capsy
     assert "Still dead after 3 replays: 1 dead task; one more: make redrive TASK=one" in capsys.readouterr().out
 
 
-def test_a_replay_that_fails_is_tried_again_in_the_next_round() -> None:
-    world = World("doomed", "one")
-    world.unavailable["one", 1] = 1
-    replay = replayed(world)
-    assert world.asked == [("doomed", 1), ("one", 1), ("one", 1)]
-    assert world.account(replay).problems() == []
-
-
 def test_a_replay_that_never_succeeds_is_a_problem() -> None:
     world = World("doomed", "one")
     world.unavailable["one", 1] = ROUNDS
     account = world.account(replayed(world))
     assert account.problems() == ["not replayed: one: 503 unavailable: try again"]
     assert account.told().endswith("2 dead letters, 1 replayed, 1 completed.")
-
-
-def test_nothing_is_replayed_where_nothing_is_dead() -> None:
-    world = World()
-    replay = world.replay()
-    replay.until_done(world.store, 0, "")
-    assert (world.asked, replay.begun) == ([], {})
 
 
 # The account. ---------------------------------------------------------------------------------------------------------
@@ -341,32 +313,6 @@ def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_an_interrupted_watch_says_how_many_tasks_go_on() -> None:
-    store = task_store(FakeDynamoDB())
-    for task in (ended("one", 1, Status.COMPLETED), waiting(task_id="two")):
-        store.create(task, "{}", NOW)
-    watch = Watch.of(store, ["one", "two"])
-    with pytest.raises(Interrupted) as stopped, interruptible(watch.told, "make status"):
-        watch.until_rest(60, interrupt)
-    assert stopped.value.told == "1 of 2 tasks have ended, 1 go on without the demo"
-    assert stopped.value.hint == "make status"
-
-
-def test_an_interrupted_replay_says_how_far_it_came() -> None:
-    world = World("doomed", "one")
-    replay = world.replay()
-
-    def redrive(task_id: str, generation: int) -> int:
-        if task_id == "one":
-            interrupt()
-        return world.redrive(task_id, generation)
-
-    replay.redrive = redrive
-    with pytest.raises(Interrupted) as stopped:
-        replay.until_done(world.store, 0, "make redrive")
-    assert (stopped.value.told, stopped.value.hint) == ("1 of 2 dead tasks replayed", "make redrive")
-
-
 def test_replayed_tasks_that_go_on_are_counted_when_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World("doomed", "one", ends={("one", 2): Status.SUBMITTED})
     monkeypatch.setattr("scripts.movement.time.sleep", interrupt)
@@ -413,17 +359,6 @@ def test_progress_is_coloured_only_where_that_is_wanted(
     assert "completed 1" in seen.getvalue()
 
 
-def test_no_line_of_progress_is_shown_twice_in_a_row_and_the_last_one_always(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    counts = dict.fromkeys(("submitted", "processing", "waiting", "completed", "dead"), 0)
-    lines = Lines()
-    for number, last in ((0, False), (1, False), (2, True), (2, True)):
-        lines.show(movement.movement({**counts, "completed": number}, 1), last=last)
-    shown = [line.split("completed ")[1][0] for line in capsys.readouterr().out.splitlines()]
-    assert shown == ["0", "2"]
-
-
 PRINTED = "Target embedded.\nAPI URL: x\n`make outputs` shows the API key.\n\x1b[32mone\x1b[0m <two> & three\n"
 
 
@@ -433,10 +368,6 @@ def test_the_picture_leaves_out_the_deploy_and_asks_no_other_place_for_anything(
     assert all(word in drawn for word in ("make&#160;demo", "one", "&lt;two&gt;&#160;&amp;&#160;three", "#98a84b"))
     assert [line for line in drawn.splitlines() if "url(" in line and "url(#" not in line] == []
     assert "http" not in drawn.replace("http://www.w3.org/2000/svg", "").replace("https://www.textualize.io", "")
-
-
-def test_what_is_printed_without_a_deploy_is_drawn_whole() -> None:
-    assert picture.without_deploy("one\ntwo\n") == "one\ntwo\n"
 
 
 @pytest.mark.parametrize("code", [0, 3])

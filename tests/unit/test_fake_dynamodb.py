@@ -30,11 +30,6 @@ BAD_CONDITIONS = {
     "a foreign character": "#attempts == :one; #status",
     "a keyword as an attribute": "AND = :one",
 }
-GOOD_CONDITIONS = (
-    "((#attempts = :one) AND (#status = :text))",
-    "(#attempts = :one OR #status = :text) AND (#attempts = :one)",
-    "((#attempts = :one OR #status = :text) AND (NOT #status = :text))",
-)
 BAD_UPDATES = {
     "an attribute that is not there": "SET #fresh = #missing",
     "a sum with an attribute that is not there": "SET #fresh = #missing + :one",
@@ -58,28 +53,10 @@ def test_a_condition_that_is_none_is_an_error() -> None:
             holds(condition, {}, VALUES)
 
 
-@pytest.mark.parametrize("condition", GOOD_CONDITIONS)
-def test_parentheses_that_group_are_no_error(condition: str) -> None:
-    assert holds(condition, {"attempts": 1, "status": "x"}, {":one": 1, ":text": "x"}) is ("NOT" not in condition)
-
-
 def test_an_update_that_cannot_be_carried_out_is_an_error() -> None:
     for update in BAD_UPDATES.values():
         with pytest.raises(ExpressionError):
             updated(update, {"status": "OPEN", "attempts": 2, "log": []}, VALUES)
-
-
-def test_an_update_leaves_the_row_it_was_given_alone() -> None:
-    row = {"log": ["first"], "ids": {"a"}}
-    assert updated("SET #log = list_append(#log, :entry) ADD #ids :set", row, VALUES) == {
-        "log": ["first", "x"],
-        "ids": {"a", "x"},
-    }
-    assert row == {"log": ["first"], "ids": {"a"}}
-
-
-def test_a_bare_word_is_an_attribute_and_a_name_is_looked_up() -> None:
-    assert holds("status = :text AND #s = :text", {"status": "x"}, VALUES, {"#s": "status"})
 
 
 def _update(**more: Any) -> Callable[[FakeDynamoDB], object]:
@@ -149,11 +126,6 @@ def test_a_call_that_aws_does_not_allow_is_refused_and_changes_nothing() -> None
             call(client)
         assert error.value.response["Error"]["Code"] == "ValidationException", call
         assert client.get_item(TableName=TABLE, Key=KEY) == {"Item": ROW}, call
-
-
-def test_another_table_is_not_there() -> None:
-    with pytest.raises(ClientError, match="ResourceNotFoundException"):
-        FakeDynamoDB().get_item(TableName="other", Key=KEY)
 
 
 @pytest.mark.parametrize(("asked", "shown"), [({"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}, True), ({}, False)])
@@ -246,72 +218,6 @@ def _ann(client: FakeDynamoDB) -> dict[str, Any]:
     return found
 
 
-def test_a_transaction_writes_to_several_tables_by_actions_of_every_kind() -> None:
-    client = _bank()
-    eve = {"name": {"S": "eve"}}
-    client.transact_write_items(
-        TransactItems=[
-            _on_row("ConditionCheck", ConditionExpression=HOLDS),
-            _on_ann("Delete", ConditionExpression="n = :one", ExpressionAttributeValues=ONE),
-            {"Put": {"TableName": OTHER, "Item": eve}},
-            {
-                "Update": {
-                    "TableName": OTHER,
-                    "Key": {"name": {"S": "bob"}},
-                    "UpdateExpression": "ADD n :one",
-                    "ExpressionAttributeValues": ONE,
-                }
-            },
-        ]
-    )
-    assert client.get_item(TableName=TABLE, Key=KEY) == {"Item": ROW}
-    assert _ann(client) == {}
-    assert client.get_item(TableName=OTHER, Key=eve) == {"Item": eve}
-    bob = client.get_item(TableName=OTHER, Key={"name": {"S": "bob"}})
-    assert bob == {"Item": {"name": {"S": "bob"}, "n": {"N": "1"}}}
-
-
-def test_the_reasons_of_a_cancelled_transaction_are_in_the_order_of_its_actions_with_the_items_asked_for() -> None:
-    client = _bank()
-    add = {"UpdateExpression": "ADD n :text", "ExpressionAttributeValues": {":text": {"S": "x"}}}
-    reasons = _cancelled(
-        client,
-        {"Put": {"TableName": OTHER, "Item": {"name": {"S": "eve"}}}},
-        _on_row("Delete", ConditionExpression=FAILS, ReturnValuesOnConditionCheckFailure="ALL_OLD"),
-        _on_ann("Update", **add),
-        {"ConditionCheck": {"TableName": OTHER, "Key": {"name": {"S": "bob"}}, "ConditionExpression": "n = name"}},
-        {"Delete": {"TableName": OTHER, "Key": {"name": {"N": "1"}}}},
-    )
-    assert [(reason["Code"], reason.get("Item")) for reason in reasons] == [
-        ("None", None),
-        ("ConditionalCheckFailed", ROW),
-        ("ValidationError", None),
-        ("ConditionalCheckFailed", None),
-        ("ValidationError", None),
-    ]
-    assert client.get_item(TableName=OTHER, Key={"name": {"S": "eve"}}) == {}
-    assert client.get_item(TableName=TABLE, Key=KEY) == {"Item": ROW}
-
-
-@pytest.mark.parametrize(("count", "taken"), [(0, False), (1, True), (100, True), (101, False)])
-def test_a_transaction_has_at_most_100_actions(count: int, taken: bool) -> None:
-    client = FakeDynamoDB()
-    items = [{"Put": {"TableName": TABLE, "Item": {**KEY, "PK": {"S": f"T#{n}"}}}} for n in range(count)]
-    if taken:
-        assert client.transact_write_items(TransactItems=items) == {}
-    else:
-        with pytest.raises(ClientError, match="ValidationException"):
-            client.transact_write_items(TransactItems=items)
-
-
-def test_two_actions_on_one_item_are_refused_and_on_items_of_two_tables_are_not() -> None:
-    client = FakeDynamoDB(TABLE, {OTHER: ("PK", "SK")})
-    here, there = ({"Put": {"TableName": table, "Item": ROW}} for table in (TABLE, OTHER))
-    client.transact_write_items(TransactItems=[here, there])
-    with pytest.raises(ClientError, match="multiple operations on one item"):
-        client.transact_write_items(TransactItems=[here, there, _on_row("Delete")])
-
-
 @pytest.mark.parametrize("code", ["TransactionConflict", "ThrottlingError"])
 def test_a_transaction_that_something_stands_in_the_way_of_is_not_made_as_often_as_asked(code: str) -> None:
     client = _bank()
@@ -333,18 +239,3 @@ def test_an_exception_that_stands_in_the_way_is_one_of_the_call_and_a_repetition
     with pytest.raises(ClientError, match="TransactionInProgressException") as error:
         client.transact_write_items(TransactItems=items)
     assert "CancellationReasons" not in error.value.response
-
-
-def test_a_cancelled_transaction_leaves_its_token_free() -> None:
-    client = _bank()
-    client.stand_in_the_way("TransactionConflict", 1)
-    request: dict[str, Any] = {"TransactItems": [_on_ann("Delete")], "ClientRequestToken": "mine"}
-    with pytest.raises(ClientError, match="TransactionConflict"):
-        client.transact_write_items(**request)
-    client.transact_write_items(**request)
-    assert _ann(client) == {}
-
-
-def test_an_item_of_more_than_400_kb_is_refused() -> None:
-    with pytest.raises(ClientError, match="Item size has exceeded"):
-        FakeDynamoDB().put_item(TableName=TABLE, Item={**ROW, "text": {"S": "x" * 409_600}})

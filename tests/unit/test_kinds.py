@@ -55,17 +55,6 @@ def test_a_decorated_function_is_a_kind_and_stays_a_function() -> None:
     assert (found.run(work_of(2)), send(work_of(3))) == ({"sent": 2}, {"sent": 3})
 
 
-def test_kinds_are_found_by_name_only() -> None:
-    assert Registry().get("mail") is None
-
-
-def test_names_of_kinds_are_listed_in_order() -> None:
-    registry = Registry()
-    for name in ("b", "c", "a"):
-        registry.kind(name, schema={})(lambda work: None)
-    assert registry.names() == ["a", "b", "c"]
-
-
 def test_two_kinds_of_one_name_are_an_error() -> None:
     registry = Registry()
     registry.kind("mail", schema={})(lambda work: None)

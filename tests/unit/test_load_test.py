@@ -10,7 +10,6 @@ from collections.abc import Callable
 import pytest
 
 from bootstrap.paths import ROOT
-from scripts import load_test
 from scripts.load_test import NO_ANSWER, Load, main, percentile, run
 from tests.support.processes import heeds_ctrl_c
 from tests.support.server import Reply, Request, in_turn, serving
@@ -50,25 +49,6 @@ def test_every_task_is_posted_once_under_an_id_of_its_own_with_key_and_payload(c
     assert _rows(capsys.readouterr().out)["accepted"] == "12"
 
 
-@pytest.mark.parametrize("ending", ["", "/", "/tasks", "/tasks/"])
-def test_the_url_may_end_in_tasks_or_not(ending: str) -> None:
-    with serving(in_turn(ACCEPTED)) as server:
-        assert main([server.url + ending, "1", *KEY]) == 0
-    assert [request.path for request in server.requests] == ["/tasks"]
-
-
-def test_a_task_that_was_known_counts_as_accepted(capsys: Shown) -> None:
-    with serving(in_turn((200, {}))) as server:
-        assert main([server.url, "2", *KEY]) == 0
-    assert _rows(capsys.readouterr().out)["accepted"] == "2"
-
-
-def test_without_numbers_it_is_a_hundred_tasks_one_at_a_time(capsys: Shown) -> None:
-    with serving(in_turn(ACCEPTED)) as server:
-        assert main([server.url, *KEY]) == 0
-    assert (len(server.requests), _rows(capsys.readouterr().out)["accepted"]) == (100, "100")
-
-
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_answer_is_tried_again_with_the_same_id_and_counted(status: int, capsys: Shown) -> None:
     with serving(in_turn((status, {}), ACCEPTED)) as server:
@@ -95,12 +75,6 @@ def test_a_wrong_key_is_told_with_the_way_to_set_it(capsys: Shown) -> None:
     assert "--api-key" in shown.err
     assert "make outputs" in shown.err
     assert "latency" not in shown.out
-
-
-def test_what_the_api_says_is_told(capsys: Shown) -> None:
-    with serving(in_turn((400, {"error": {"code": "x", "message": "payload is wrong"}}))) as server:
-        assert main([server.url, "1", *KEY]) == 1
-    assert "payload is wrong" in capsys.readouterr().err
 
 
 def test_no_answer_is_counted_as_such_and_tried_again() -> None:
@@ -139,18 +113,6 @@ def test_ctrl_c_ends_it_with_130_and_what_was_answered_until_then() -> None:
     assert int(_rows(shown)["accepted"]) == len(server.requests), "what was on its way is counted, too"
 
 
-def test_ctrl_c_before_the_first_task_ends_it_with_130_in_one_line(
-    capsys: Shown, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted() -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.delenv("API_KEY", raising=False)
-    monkeypatch.setattr(load_test, "running_outputs", interrupted)
-    assert main(["http://127.0.0.1:9", "1"]) == 130
-    assert capsys.readouterr().err == "error: Interrupted.\n"
-
-
 BAD_ARGUMENTS = {
     "no URL": [],
     "count zero": ["http://x", "0"],
@@ -173,12 +135,6 @@ def test_wrong_arguments_are_told_and_nothing_is_sent(capsys: Shown) -> None:
             main(arguments)
         assert error.value.code == 2, arguments
         assert "usage: python -m scripts.load_test" in capsys.readouterr().err, arguments
-
-
-@pytest.mark.parametrize("url", ["localhost:4566", "ftp://x", "/tasks"])
-def test_a_url_that_is_none_is_told(url: str, capsys: Shown) -> None:
-    assert main([url, "1", *KEY]) == 2
-    assert f"{url!r} is no URL" in capsys.readouterr().err
 
 
 def _rejecting(statuses: dict[int, int]) -> Callable[[Request], Reply]:

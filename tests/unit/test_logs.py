@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import itertools
 import json
@@ -17,7 +16,6 @@ from rich.console import Console
 
 from bootstrap import console
 from bootstrap.errors import BootstrapError
-from bootstrap.paths import ROOT
 from lambdas.common import telemetry
 from lambdas.common.task import IndexClass, Status, Task
 from scripts import log_lines
@@ -70,13 +68,6 @@ def test_an_event_is_a_line_with_its_time_function_words_task_and_fields() -> No
     assert rest == "process-task  task failed  task-1  attempt=2  error=ValueError: it broke"
 
 
-def test_what_only_machines_need_is_left_out() -> None:
-    line = plain(DOCUMENT)
-    assert line is not None
-    for words in ("_report:72", "xray", "WARNING", "2027-01-15"):
-        assert words not in line
-
-
 def test_a_level_shows_by_its_colour_and_so_does_the_function() -> None:
     [line] = lines([an_event(DOCUMENT)])
     styles = " ".join(str(span.style) for span in text(line, "magenta").spans).split()
@@ -121,11 +112,6 @@ def test_a_crash_that_comes_as_an_event_for_each_line_is_one_line_and_an_error()
 def test_crashes_of_two_workers_at_once_are_not_mixed() -> None:
     mixed = [an_event(message, stream=stream) for message in CRASH for stream in ("worker-1", "worker-2")]
     assert [line.message for line in lines(mixed)] == ["\n".join(CRASH)] * 2
-
-
-def test_a_document_ends_the_text_of_a_crash() -> None:
-    found = lines([*(an_event(message) for message in CRASH), an_event({"message": "swept"}, at=AT + 1)])
-    assert [line.message for line in found] == ["\n".join(CRASH), "swept"]
 
 
 def test_lines_come_by_the_time_at_which_they_were_written_not_delivered() -> None:
@@ -215,11 +201,6 @@ def test_of_one_task_the_wait_is_counted_from_step_to_step_and_not_from_those_wh
     assert ("+" in first, "+" in read, "+1.5 s" in last) == (False, False, True)
 
 
-def test_without_a_terminal_nothing_is_coloured(capsys: pytest.CaptureFixture[str]) -> None:
-    [line] = printed(capsys, Wanted(), a_line("task failed", level="ERROR"))
-    assert "\x1b" not in line
-
-
 TERMINAL = {"FORCE_COLOR": "1", "TTY_INTERACTIVE": "0", "TERM": "xterm"}
 
 
@@ -265,19 +246,6 @@ def test_an_event_of_the_functions_own_logger_is_shown_whole_at_the_time_it_was_
     assert line.at > AT - 10 * 365 * 86_400_000, "its own time, not the event's"
 
 
-def test_no_function_logs_a_payload_a_body_or_a_result() -> None:
-    fields = {field for path in sorted((ROOT / "lambdas").rglob("*.py")) for field in _logged_fields(path.read_text())}
-    assert {"task_id", "status", "error"} <= fields, "the search finds what is logged"
-    assert fields & {"payload", "body", "result", "event", "raw", "document"} == set()
-
-
-def _logged_fields(code: str) -> Iterator[str]:
-    """Names of the fields given to `log.info(…)` and its like."""
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("log."):
-            yield from (keyword.arg for keyword in node.keywords if keyword.arg)
-
-
 # What to show. --------------------------------------------------------------------------------------------------------
 
 
@@ -320,12 +288,6 @@ def test_a_wrong_value_is_named_with_what_is_allowed() -> None:
 )
 def test_a_function_is_chosen_by_its_name_in_either_form(function: str | None, groups: list[str]) -> None:
     assert chosen(FUNCTIONS, Wanted(function=function)) == [f"/aws/lambda/my-dev-{group}" for group in groups]
-
-
-@pytest.mark.parametrize("typed", ["other", "task", "my-dev-process-task"])
-def test_a_function_that_there_is_not_is_named_with_those_there_are(typed: str) -> None:
-    with pytest.raises(BootstrapError, match=f"FN is '{typed}'; there are: monitor_dlq, process_task, query_tasks"):
-        chosen(FUNCTIONS, Wanted(function=typed))
 
 
 # Reading. -------------------------------------------------------------------------------------------------------------
@@ -554,8 +516,3 @@ def test_a_task_without_row_and_line_is_unknown() -> None:
     assert not a_way(None, a_line("submitted")).unknown
     assert not a_way(OPEN).unknown
     assert "no task 't'" in a_way(None).not_known(NOW)
-
-
-def test_the_way_begins_before_the_row_was_written() -> None:
-    assert Way("t", Rows(OPEN), Clock(NOW)).began() == OPEN.created_at - SECOND
-    assert Way("t", Rows(None), Clock(NOW)).began() is None

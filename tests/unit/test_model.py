@@ -19,7 +19,7 @@ from tests.model.checks import HOLDERS
 from tests.model.environment import Table, first_row
 from tests.model.explore import STEP, Edge, Explored, Explorer, System, explored
 from tests.model.mutants import judged, terms
-from tests.model.rules import CRASH, DEPLOYED, FAULTS, HANG, SLOW, Bounds
+from tests.model.rules import CRASH, DEPLOYED, HANG, SLOW, Bounds
 from tests.model.state import (
     FRESH,
     NONE,
@@ -69,14 +69,6 @@ def test_every_guarantee_holds_in_every_state_and_every_way_ends_well(bounds: Bo
     seen = explored(bounds)
     ends_well(seen)
     assert set(seen.fired) == (bounds.kinds if bounds.faults else set()), "a kind of fault never struck"
-
-
-def test_without_faults_a_task_completes_or_is_dead_and_recorded() -> None:
-    assert set(explored(NO_FAULT).statuses) == {"COMPLETED C", "FAILED_FINAL F"}
-
-
-def test_all_kinds_of_fault_are_explored_by_default() -> None:
-    assert Bounds().kinds == FAULTS
 
 
 def test_the_queue_alone_does_not_carry_what_the_sweeper_is_for() -> None:

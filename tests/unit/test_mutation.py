@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +19,7 @@ from tests.model.rules import WRITES
 from tests.mutation import page
 from tests.mutation.__main__ import main
 from tests.mutation.judge import BROKEN, FAILED, PASSED, Judge, Trial, Verdict, is_named
-from tests.mutation.killers import HARM, REFUSED, SECOND_LOCKS
+from tests.mutation.killers import REFUSED
 from tests.mutation.registry import Term, constants, dropped, makers, terms
 from tests.support.dynamodb import FakeDynamoDB, task_store
 from tests.support.tasks import NOW, a_task, planted, processing
@@ -150,15 +148,17 @@ def test_a_name_means_one_test_or_its_rows() -> None:
     assert not is_named("a.py::test_x[2]", "a.py::test_x[1")
 
 
-def test_each_term_of_the_deployed_code_is_killed_by_each_test_that_is_named_for_it(tmp_path: Path) -> None:
+def test_each_term_of_the_deployed_code_is_killed_by_each_test_that_is_named_for_it(
+    tmp_path: Path, capsys: Shown
+) -> None:
     shown = (ROOT / "docs" / "proof.md").read_text()
     anew = tmp_path / "proof.md"
     anew.write_text(shown)
-    command = [sys.executable, "-m", "tests.mutation", "--write", str(anew)]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    ended = main(["--write", str(anew)])
+    shown_now = capsys.readouterr().out
+    assert ended == 0, shown_now
     count = len(list(terms()))
-    assert f"{count} of {count} dropped terms killed by " in ended.stdout
+    assert f"{count} of {count} dropped terms killed by " in shown_now
     assert anew.read_text() == shown, "type: .venv/bin/python -m tests.mutation --write docs/proof.md"
 
 
@@ -233,10 +233,6 @@ def test_the_score_tells_harm_from_the_row_that_a_term_alone_refuses() -> None:
         assert [part[0] for part in shown.split(", ")] == ["1" if at == reason else "0" for at in range(3)]
 
 
-def test_a_second_lock_is_a_term_of_which_no_other_test_tells_harm() -> None:
-    assert {term for term in SECOND_LOCKS if HARM[term]} == set()
-
-
 def test_what_the_model_finds_otherwise_than_before_is_listed() -> None:
     before = {"a.same": "I1 lost", "a.gone": "I1 lost", "a.found": None, "a.not_asked": "I1 lost"}
     assert page.differences({"a.same": "I1 lost", "a.gone": None, "a.found": "I2 stuck", "a.new": None}, before) == [
@@ -249,13 +245,6 @@ def test_what_the_model_finds_otherwise_than_before_is_listed() -> None:
 def test_a_term_that_the_model_no_longer_finds_fails_its_own_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert (told_survivors([]), told_survivors(["claim.attempts_left"])) == (0, 1)
     assert "and no longer: claim.attempts_left" in capsys.readouterr().out
-
-
-def test_the_table_takes_the_place_of_the_one_before() -> None:
-    before = f"head\n{page.BEGIN}\nold\n{page.END}\ntail\n"
-    assert page.put_between_marks(before, "new") == f"head\n{page.BEGIN}\nnew\n{page.END}\ntail\n"
-    with pytest.raises(ValueError, match="unpack"):
-        page.put_between_marks("no marks", "new")
 
 
 def test_what_the_model_finds_is_recorded_for_each_term_that_it_has() -> None:

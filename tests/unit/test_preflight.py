@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from datetime import date
 from functools import cache
-from importlib.resources import files
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -189,8 +189,11 @@ def test_a_function_reads_what_its_folder_reads_and_what_it_uses_of_the_common_c
     assert found == {"USED", "FAR", "AT_IMPORT", "INDEX", "GET", "KIND"}
 
 
+LIFECYCLES = "data/AdditionalSpecs/LmbdRuntimeLifecycle.json"
+
+
 def test_the_deprecation_dates_are_those_that_cfn_lint_knows() -> None:
-    text = files("cfnlint.data.AdditionalSpecs").joinpath("LmbdRuntimeLifecycle.json").read_text()
+    text = Path(str(distribution("cfn-lint").locate_file(f"cfnlint/{LIFECYCLES}"))).read_text()
     known = {name: date.fromisoformat(dates["deprecated"]) for name, dates in json.loads(text).items()}
     assert {name: known[name] for name in functions.RUNTIMES} == functions.RUNTIMES
 

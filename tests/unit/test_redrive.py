@@ -196,12 +196,6 @@ def test_a_task_that_dies_again_during_the_run_is_not_replayed_a_second_time() -
     assert {query["to"] for query in api.asked} == {"2025-01-15T08:00:00.000Z"}
 
 
-def test_an_end_that_is_given_stays() -> None:
-    until = datetime(2025, 1, 15, 7, tzinfo=UTC)
-    assert Wanted(until=until).fixed(NOW.timestamp()) == Wanted(until=until)
-    assert Wanted(kind="k").fixed(NOW.timestamp()) == Wanted(kind="k", until=NOW)
-
-
 REFUSALS: dict[str, tuple[Reply, Outcome, str]] = {
     "it is open": (an_error(409, "task_open"), Outcome.SKIPPED, "task_open: No."),
     "it ended in another way": (an_error(409, "task_ended"), Outcome.SKIPPED, "task_ended: No."),
@@ -280,16 +274,6 @@ def test_the_time_that_a_replay_took_counts_and_lost_time_is_not_made_up_for() -
         pace.wait()
         time.at += took
     assert time.slept == pytest.approx([0.06, 0.1])
-
-
-def test_a_clock_that_is_set_back_holds_up_one_gap_only() -> None:
-    time = Time(at=1000)
-    pace = Pace(10, time.clock, time.sleep)
-    pace.wait()
-    time.at = 500
-    pace.wait()
-    pace.wait()
-    assert time.slept == pytest.approx([0.1, 0.1])
 
 
 @pytest.mark.parametrize("per_second", [0, -1, float("nan")])
@@ -397,12 +381,6 @@ def test_it_says_what_it_does_and_what_became_of_it(monkeypatch: pytest.MonkeyPa
     assert {request.headers["x-api-key"] for request in server.requests} == {"secret"}
 
 
-def test_nothing_to_replay_is_no_failure(monkeypatch: pytest.MonkeyPatch, capsys: Shown) -> None:
-    with served(dead_tasks(0)) as (server, _):
-        assert run(server, monkeypatch) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "no dead task."
-
-
 def test_a_dry_run_shows_the_first_tasks_and_counts_all_by_kind_and_error(
     monkeypatch: pytest.MonkeyPatch, capsys: Shown
 ) -> None:
@@ -436,13 +414,6 @@ def test_what_failed_or_was_skipped_is_told_and_a_failure_is_exit_code_1(
     assert shown.out.splitlines()[-1] == "2 replayed, 1 skipped, 1 failed."
     assert "error: 1 failed; they are still in the list." in shown.err
     assert f".venv/bin/python -m scripts.redrive --url {server.url}" in shown.err
-
-
-def test_what_was_only_skipped_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    api = dead_tasks(2)
-    api.answers["task-1"] = an_error(404, "no_such_task")
-    with served(api) as (server, _):
-        assert run(server, monkeypatch) == 0
 
 
 def test_an_interruption_says_how_far_it_came_and_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: Shown) -> None:
@@ -485,13 +456,6 @@ def test_one_task_is_replayed_by_the_generation_that_it_has(monkeypatch: pytest.
     ]
 
 
-def test_one_task_is_only_shown_in_a_dry_run(monkeypatch: pytest.MonkeyPatch, capsys: Shown) -> None:
-    api = dead_tasks(3)
-    with served(api) as (server, _):
-        assert run(server, monkeypatch, TASK="task-1", DRY_RUN="1") == 0
-    assert (api.replayed, capsys.readouterr().out.splitlines()[1]) == ([], "It would be replayed; nothing was changed.")
-
-
 def test_one_task_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: Shown) -> None:
     with served(dead_tasks(1)) as (server, _):
         assert run(server, monkeypatch, TASK="task-7") == 1
@@ -511,12 +475,6 @@ def test_the_running_stack_gives_url_and_key(monkeypatch: pytest.MonkeyPatch, ca
         assert redrive.main([]) == 0
     assert server.requests[0].headers["x-api-key"] == "of the stack"
     assert api.replayed == [("task-0", 1)]
-
-
-@pytest.mark.parametrize("url", ["localhost:4566", "ftp://x"])
-def test_a_url_that_is_none_is_told(url: str, capsys: Shown) -> None:
-    assert redrive.main(["--url", url, "--key", "secret"]) == 2
-    assert f"{url!r} is no URL" in capsys.readouterr().err
 
 
 def test_a_wrong_variable_is_told_and_nothing_is_sent(monkeypatch: pytest.MonkeyPatch, capsys: Shown) -> None:

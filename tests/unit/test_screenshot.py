@@ -5,26 +5,12 @@ from __future__ import annotations
 import argparse
 import io
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from bootstrap.errors import BootstrapError
 from scripts import screenshot
-
-
-def test_without_a_file_nothing_is_taken_and_nobody_waits() -> None:
-    with screenshot.of_second(3600, None) as begins:
-        begins()
-
-
-def test_only_the_first_submit_starts_the_clock() -> None:
-    told: list[str] = []
-    begins = screenshot.once(lambda: told.append("now"))
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: begins(), range(100)))
-    assert told == ["now"]
 
 
 def test_the_clock_starts_when_somebody_says_so(

@@ -13,7 +13,6 @@ from bootstrap import preflight, settings
 from bootstrap.kinds import Kind
 from bootstrap.paths import ROOT
 from scripts import lock, security
-from scripts.lock import LOCKS
 
 ALL_LOCKS = sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.lock"), *ROOT.glob("docker/*/*.lock")))
 PIN = re.compile(r"^[A-Za-z0-9][\w.-]*(\[[\w,-]+\])?==[\w.+!]+")
@@ -24,10 +23,6 @@ def requirements(text: str) -> list[str]:
     """Each with the lines that belong to it, comments left out."""
     lines = [line.split(" #")[0] for line in text.splitlines() if not line.lstrip().startswith("#")]
     return [one for one in re.split(r"\n(?=\S)", "\n".join(lines)) if one.strip()]
-
-
-def test_every_lock_file_that_is_made_here_is_there() -> None:
-    assert set(LOCKS) <= set(ALL_LOCKS)
 
 
 def test_every_requirement_is_pinned_to_hashes_and_none_names_an_index() -> None:

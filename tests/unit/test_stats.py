@@ -20,7 +20,7 @@ from lambdas.common.minute_table import MinuteTable
 from lambdas.common.minutes import HOUR_MS, MINUTE_MS, Minute, minute_of
 from lambdas.common.queue import Depth
 from lambdas.common.rows import IndexKey
-from lambdas.common.task import SHARDS, IndexClass, Status, Task, class_sort, shard_of
+from lambdas.common.task import IndexClass, Status, Task, class_sort, shard_of
 from lambdas.query_tasks import handler
 from lambdas.query_tasks.handler import Parts
 from lambdas.query_tasks.stats import APPROXIMATE, EXACT, FRESH_MS, MOST, Cached, Queue, Sources, stats
@@ -329,9 +329,3 @@ def test_a_table_that_does_not_answer_is_told(world: World, monkeypatch: pytest.
     monkeypatch.setattr(world.table, "query", refuse)
     status, document = world.get()
     assert (status, document["error"]["code"]) == (503, "unavailable")
-
-
-def test_a_partition_is_asked_for_each_shard(world: World) -> None:
-    catalog = Counted({})
-    counted(catalog)
-    assert len(catalog.asked) == 6 * SHARDS

@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.errors import BootstrapError
 from bootstrap.paths import ROOT
-from scripts import walkthrough
 from scripts.walkthrough import Block, blocks, documents, environment, script, walk
 from tests.support.processes import heeds_ctrl_c
 from tests.support.waiting import eventually
@@ -51,11 +49,6 @@ def test_what_would_never_end_or_reach_an_account_is_not_run() -> None:
     endless = re.compile(r"^make (watch|debug|dashboard|logs FOLLOW=1)\b|^make \S+-aws|^aws |TARGET=aws", re.MULTILINE)
     for name, block in SHELL:
         assert "run" not in block.marks or not endless.search("\n".join(block.text)), name
-
-
-def test_the_documents_have_something_to_run() -> None:
-    assert sum("run" in block.marks for _, block in SHELL) > 10
-    assert [path.name for path in documents(ROOT)][:2] == ["README.md", "CONTRIBUTING.md"]
 
 
 # From a document to a script. -----------------------------------------------------------------------------------------
@@ -202,7 +195,7 @@ def test_each_command_is_told_with_its_place_and_nothing_is_left(
     assert list(places.iterdir()) == []
 
 
-@pytest.mark.parametrize("broken", ["ls /nowhere", "false | true", "echo $UNSET", "exit 3", "[ 1 = 2 ]"])
+@pytest.mark.parametrize("broken", ["false | true", "echo $UNSET", "echo out; echo oh >&2; exit 4"])
 def test_it_stops_at_the_first_command_that_fails_and_shows_its_place_and_words(
     repository: Repository, places: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], broken: str
 ) -> None:
@@ -213,21 +206,12 @@ def test_it_stops_at_the_first_command_that_fails_and_shows_its_place_and_words(
 
     out, err = capsys.readouterr()
     assert "error: docs/broken.md:5 failed" in err
+    assert not broken.startswith("echo out") or ("out\noh\n" in out and "exit status 4" in err)
     assert f"docs/broken.md:5  {broken}" in out
     assert not any(line == "before" for line in out.splitlines()), "only what the failing command printed is shown"
     assert not (tmp_path / "after").exists()
     assert "down" in (tmp_path / "diary").read_text()
     assert list(places.iterdir()) == []
-
-
-def test_what_a_failing_command_printed_is_shown(
-    repository: Repository, places: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    root = repository({"docs/broken.md": "```sh run\necho out; echo oh >&2; exit 4\n```\n"})
-    assert walk(root, variables(tmp_path / "diary")) is False
-    out, err = capsys.readouterr()
-    assert "out\noh\n" in out
-    assert "exit status 4" in err
 
 
 def test_only_what_is_committed_is_walked_through(repository: Repository, places: Path, tmp_path: Path) -> None:
@@ -281,14 +265,3 @@ def _gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except OSError:
         return True
-
-
-def test_without_git_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(BootstrapError, match="git is not here"):
-        walkthrough.check(ROOT)
-
-
-def test_what_is_no_repository_cannot_be_walked(tmp_path: Path) -> None:
-    with pytest.raises(BootstrapError, match="is no git repository"):
-        walkthrough.check(tmp_path)

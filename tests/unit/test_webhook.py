@@ -554,14 +554,6 @@ def test_a_redirect_is_not_followed_wherever_it_leads() -> None:
     assert (len(receiver.requests), other.requests) == (1, [])
 
 
-def test_a_redirect_to_the_metadata_service_is_told_and_not_followed() -> None:
-    with (
-        receiving(answer(302, "Location: http://169.254.169.254/latest/")) as receiver,
-        pytest.raises(Redirected, match=r"answered 302, to http://169\.254\.169\.254/latest/; redirects"),
-    ):
-        sent(f"http://hooks.example:{receiver.port}/", way())
-
-
 def test_of_a_huge_answer_only_the_beginning_is_read() -> None:
     sizes: list[int] = []
 
