@@ -6,7 +6,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 RUN := .venv/run-$(shell sha256sum requirements.lock 2>/dev/null | cut -c1-12)
 DEV := .venv/dev-$(shell sha256sum requirements-dev.lock 2>/dev/null | cut -c1-12)
-PYTEST := $(PY) -m pytest --dist loadgroup --durations 10 --durations-min 1 $(PYTEST_ARGS)
+PYTEST := $(PY) -m pytest --dist loadgroup --no-loadscope-reorder --durations 10 --durations-min 1 $(PYTEST_ARGS)
 PIP := $(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r
 export PYTHONUNBUFFERED := 1
 ifneq ($(wildcard .env),)

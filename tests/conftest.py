@@ -30,6 +30,8 @@ ON_BACKENDS = ("stack", "table", "own")
 """Fixtures whose parameter names a backend."""
 QUICK = ("unit", "contract", "integration")
 """Folders that `make test` runs, on the embedded AWS."""
+ORDER = ("integration/faults", "integration", "contract", "", "integration/test_schedule.py")
+"""What waits begins first, beside what computes; what needs an old stack begins last."""
 LAST_LINE = pytest.StashKey[str]()
 NEEDS = (
     "needs(capability): skipped on a target that lacks this capability (bootstrap/targets.py), and listed at the end"
@@ -134,8 +136,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", EMBEDDED)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Take the tests that are asked for, and skip what a target cannot do.
 
     The tests of a module stay together on one worker, so that its fixtures are made once, and so do all that share the
@@ -149,8 +151,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             capability = marker.args[0]
             if backend and capability not in TARGETS[backend].capabilities:
                 item.add_marker(pytest.mark.skip(reason=f"{backend} lacks {capability}"))
-        shared = backend == "localstack" and "own" not in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("localstack" if shared else f"{item.path.stem}-{backend}"))
+        item.add_marker(pytest.mark.xdist_group("localstack" if _is_shared(item) else f"{item.path.stem}-{backend}"))
+    yield
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    """The one stack on LocalStack is the longest way of all."""
+    path = item.path.relative_to(ROOT / "tests").as_posix()
+    place = max((start for start in ORDER if path.startswith(start)), key=len)
+    return -1 if _is_shared(item) and place != ORDER[-1] else ORDER.index(place)
+
+
+def _is_shared(item: pytest.Item) -> bool:
+    return _backend(item) == "localstack" and "own" not in getattr(item, "fixturenames", ())
 
 
 def _is_asked_for(item: pytest.Item, config: pytest.Config) -> bool:

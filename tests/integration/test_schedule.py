@@ -1,4 +1,4 @@
-"""What has a schedule runs by itself. Alone in its module, which so begins last: by then a minute may have passed."""
+"""What has a schedule runs by itself. This module begins last (tests/conftest.py): by then a minute has passed."""
 
 from __future__ import annotations
 

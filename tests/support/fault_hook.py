@@ -50,6 +50,8 @@ ANSWERS: Mapping[str, tuple[int, str]] = {
     "not-in-flight": (400, "com.amazonaws.sqs#MessageNotInflight"),
 }
 """Fault -> status and error code of the answer that the service seems to give."""
+CLOCK = "clock"
+"""In the ledger of a function: by so many seconds its clock is ahead, or behind."""
 HELD_POLL_SECONDS = 0.05
 REACHES: frozenset[Fault] = frozenset({"lost-ack", "crash-after", "stop-after"})
 """Faults that come over a call once the service has carried it out."""
@@ -247,6 +249,10 @@ class TableLedger:
         """One more of `name`: its number."""
         return int(self._add(name, "ADD calls :one", {":one": {"N": "1"}})["calls"]["N"])
 
+    def set(self, name: str, number: int) -> None:
+        """From now on `name` is tallied so often."""
+        self._client.put_item(TableName=self._table, Item={**self._key(name), "calls": {"N": str(number)}})
+
     def tallied(self, name: str) -> int:
         found = self._client.get_item(TableName=self._table, Key=self._key(name), ConsistentRead=True)
         return int(found["Item"]["calls"]["N"]) if "Item" in found else 0
@@ -296,11 +302,16 @@ def _release_of(rule: Rule) -> str:
 
 def ledger_of(order: Mapping[str, str], variables: Mapping[str, str]) -> TableLedger:
     """The ledger of a deployed function, with the rights of the emulator's root; on real AWS there is none."""
-    client = boto3.Session().client(
+    return TableLedger(_root(variables["AWS_ENDPOINT_URL"], variables["AWS_REGION"]), order["table"], order["function"])
+
+
+@cache
+def _root(endpoint_url: str, region: str) -> Any:
+    """Made once, of a session of its own: it must not obey the rules itself."""
+    return boto3.Session().client(
         "dynamodb",
-        endpoint_url=variables["AWS_ENDPOINT_URL"],
-        region_name=variables["AWS_REGION"],
+        endpoint_url=endpoint_url,
+        region_name=region,
         aws_access_key_id="test",
         aws_secret_access_key="test",
     )
-    return TableLedger(client, order["table"], order["function"])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.fault_hook import REACHES, Firing, Rule, TableLedger
+from tests.support.fault_hook import CLOCK, REACHES, Firing, Rule, TableLedger
 from tests.support.stack import DeployedStack
 from tests.support.swapped import Version, deployed, swapped
 from tests.support.waiting import eventually
@@ -65,6 +65,17 @@ class Faults:
         """Let a call go on that a rule holds up (`late`)."""
         self._ledger(function).release(rule)
 
+    @contextmanager
+    def clocks(self, **seconds: int) -> Iterator[None]:
+        """The clocks of functions (logical id = seconds) are ahead by so much, or behind."""
+        for function, skew in seconds.items():
+            self._ledger(function).set(CLOCK, skew)
+        try:
+            yield
+        finally:
+            for function in seconds:
+                self._ledger(function).set(CLOCK, 0)
+
     def outside(self) -> TableLedger:
         """The system outside that the kind OUTSIDE calls."""
         return TableLedger(self.stack.dynamodb, self.table, OUTSIDE)
@@ -119,15 +130,6 @@ def _configure(functions: Any, name: str, configuration: Mapping[str, Any]) -> N
     functions.update_function_configuration(FunctionName=name, **configuration)
     status = "LastUpdateStatus"
     eventually(lambda: functions.get_function_configuration(FunctionName=name)[status], lambda now: now == "Successful")
-
-
-@contextmanager
-def clocks(stack: DeployedStack, **seconds: int) -> Iterator[None]:
-    """Functions that obey orders (logical id = seconds) whose clocks are ahead by so much, or behind."""
-    with ExitStack() as every:
-        for function, skew in seconds.items():
-            every.enter_context(configured(stack, function, Variables={"CLOCK_SKEW_SECONDS": str(skew)}))
-        yield
 
 
 @contextmanager

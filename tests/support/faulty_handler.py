@@ -1,7 +1,7 @@
 """Stands in for the handler of a function in a test stack: the function's SDK clients obey the rules for faults.
 
-FAULTS is JSON: `table` holds the rules, `function` names the one whose rules count, `handler` is the real one. With
-CLOCK_SKEW_SECONDS, or `clockSkewSeconds` in an event, the function's clock is wrong by so much.
+FAULTS is JSON: `table` holds the rules, `function` names the one whose rules count, `handler` is the real one. The
+function's clock is wrong by `clockSkewSeconds` of an event, else by what the ledger says of CLOCK.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lambdas.common import aws
-from tests.support.fault_hook import install, ledger_of
+from tests.support.fault_hook import CLOCK, install, ledger_of
 
 Handler = Callable[[Any, Any], Any]
 
@@ -33,14 +33,14 @@ class WrongClock:
 def hooked(variables: Mapping[str, str]) -> Handler:
     """The real handler, imported after its future clients are hooked and its clock is set wrong."""
     order = json.loads(variables["FAULTS"])
-    install(aws.session().get_component("event_emitter"), ledger_of(order, variables))
-    skew = int(variables.get("CLOCK_SKEW_SECONDS", "0"))
-    aws.now_ms = clock = WrongClock(aws.now_ms, skew)
+    ledger = ledger_of(order, variables)
+    install(aws.session().get_component("event_emitter"), ledger)
+    aws.now_ms = clock = WrongClock(aws.now_ms, 0)
     module, _, name = order["handler"].rpartition(".")
     real: Handler = getattr(importlib.import_module(module), name)
 
     def handler(event: Any, context: Any) -> Any:
-        clock.seconds = event.get("clockSkewSeconds", skew)
+        clock.seconds = event["clockSkewSeconds"] if "clockSkewSeconds" in event else ledger.tallied(CLOCK)
         return real(event, context)
 
     return handler

@@ -8,7 +8,6 @@ import pytest
 
 from client import Submitted, TaskClient, Unavailable
 from lambdas.common.task import IndexClass
-from tests.support import faulty
 from tests.support.fault_hook import Rule
 from tests.support.faulty import OUTSIDE, SKEW_SECONDS, Faults
 from tests.support.looking import ONE_RUN, ends, logged, once, row_of, statuses, sweep
@@ -88,7 +87,7 @@ def test_a_sweeper_that_is_faster_than_the_send_of_the_submit_makes_two_messages
 def test_functions_whose_clocks_differ_by_five_minutes_keep_every_promise(
     faults: Faults, stack: DeployedStack, task_id: str, ahead: int
 ) -> None:
-    with faulty.clocks(stack, SubmitTask=-ahead, ProcessTask=ahead, MonitorDlq=ahead, SweepTasks=ahead):
+    with faults.clocks(SubmitTask=-ahead, ProcessTask=ahead, MonitorDlq=ahead, SweepTasks=ahead):
         submitted = {
             "good": stack.tasks.submit(OUTSIDE, task_id=f"{task_id}-good"),
             "again": stack.tasks.submit(payload={"simulate": {"failAttempts": [1]}}, task_id=f"{task_id}-again"),
