@@ -21,7 +21,6 @@ from tests.support import faulty
 from tests.support.deliveries import a_delivery, a_record, deliver, forget, invocations, paused, silent_task
 from tests.support.looking import (
     A_COPY,
-    BUSY,
     ONE_RUN,
     TWO_RUNS,
     ends,
@@ -188,26 +187,6 @@ def test_a_response_to_a_batch_of_every_sort_names_what_must_come_again_and_noth
     failed = deliver(stack, [a_delivery(good), *again.values(), a_delivery(ended)])
 
     assert failed == list(again)
-
-
-# Receipts. ------------------------------------------------------------------------------------------------------------
-
-
-def test_a_worker_slower_than_the_visibility_timeout_holds_an_expired_receipt_and_the_task_is_done_all_the_same(
-    stack: DeployedStack,
-) -> None:
-    short_lease = faulty.configured(stack, "ProcessTask", Timeout=8)
-    with faulty.visibility(stack, "queue_url", 1), short_lease:
-        orders = {"workSeconds": 2, "failAttempts": [1]}
-        task = stack.tasks.submit(payload={"simulate": orders}).wait()
-        # The message was given out again, though the worker that held it had not yet said how it ended.
-        again = eventually(lambda: ends(stack, task.task_id), lambda told: len(told) > 2)
-        until_queues_are_empty(stack)
-
-    told = Counter(again)
-    assert told[BUSY] + told["acknowledged: already COMPLETED"] >= 1
-    assert (told["task failed"], told["task completed"]) == (1, 1)
-    assert (statuses(task), task.attempts) == (TWO_RUNS, 2)
 
 
 # Versions. ------------------------------------------------------------------------------------------------------------

@@ -63,6 +63,26 @@ def test_a_running_task_that_is_cancelled_stays_so_and_its_work_counts_for_nothi
     assert row_of(stack, submitted).index_class is IndexClass.CANCELLED
 
 
+def test_a_receipt_that_expires_at_work_costs_no_run(held: Faults, stack: DeployedStack, task_id: str) -> None:
+    with faulty.visibility(stack, "queue_url", 1):
+        submitted = stack.tasks.submit(OUTSIDE, {"held": [1]}, task_id=task_id)
+        eventually(lambda: held.outside().tallied(task_id))
+        eventually(lambda: is_given_out_again(stack, task_id))
+        held.outside().tally(released(task_id, 1))
+        task = submitted.wait()
+
+    assert (statuses(task), task.attempts) == (ONE_RUN, 1)
+    assert held.outside().tallied(task_id) == 1
+
+
+def is_given_out_again(stack: DeployedStack, task_id: str) -> bool:
+    """To another worker, or to this look where the local AWS runs one batch at a time."""
+    looked = stack.aws("sqs").receive_message(
+        QueueUrl=stack.outputs["queue_url"], MaxNumberOfMessages=10, VisibilityTimeout=0
+    )
+    return BUSY in ends(stack, task_id) or any(task_id in message["Body"] for message in looked.get("Messages", []))
+
+
 @EMBEDDED
 @pytest.mark.parametrize("skews", [(0, SKEW_SECONDS), (-SKEW_SECONDS, 0)], ids=["second ahead", "first behind"])
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)], ids=["first ends first", "second ends first"])
