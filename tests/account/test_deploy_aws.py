@@ -5,17 +5,16 @@ No AWS account was used. Emulators stand in for one (tests/support/stand_in.py):
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import boto3
 import pytest
 
 from bootstrap import aws_account, console, package
 from bootstrap.errors import BootstrapError
-from bootstrap.paths import ROOT
-from tests.support.account import Account, Said
+from tests.support.account import Account, Said, commands
 from tests.support.stand_in import ACCOUNT, CREDENTIALS, REGION
 from tests.unit.test_deploy_page import grants, policies
 
@@ -23,40 +22,37 @@ STORAGE = {"TaskTable", "TaskQueue", "TaskDlq", "PackageBucket", "ApiKey"}
 COMMANDS = ("plan-aws", "deploy-aws", "drift-aws", "destroy-aws")
 
 
-def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """`python -m bootstrap …` with these variables alone to say who it is."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    nowhere = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent"}
-    return subprocess.run(
-        [sys.executable, "-m", "bootstrap", *arguments],
-        cwd=ROOT,
-        env={**inherited, **nowhere, **variables},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """`python -m bootstrap …` with the variables of the call alone to say who it is."""
+    typed = commands(monkeypatch, tmp_path, capsys, AWS_EC2_METADATA_DISABLED="true", HOME="/nonexistent")
+
+    def afresh(*arguments: str, **variables: str) -> Said:
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+        return typed(*arguments, **variables)
+
+    return afresh
 
 
 # What is refused before any call. ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_without_credentials_it_says_so_and_what_to_set(command: str) -> None:
+def test_without_credentials_it_says_so_and_what_to_set(run: Callable[..., Said], command: str) -> None:
     done = run(command)
 
-    assert done.returncode == 1
-    assert "AWS does not know these credentials: Unable to locate credentials" in done.stderr
-    assert "AWS_PROFILE" in done.stderr
+    assert done.code == 1
+    assert "AWS does not know these credentials: Unable to locate credentials" in done.err
+    assert "AWS_PROFILE" in done.err
 
 
 @pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB"])
-def test_an_endpoint_override_is_refused(name: str) -> None:
+def test_an_endpoint_override_is_refused(run: Callable[..., Said], name: str) -> None:
     done = run("deploy-aws", "--yes", **{name: "http://127.0.0.1:1"})
 
-    assert done.returncode == 1
-    assert f"{name} is set" in done.stderr
-    assert f"unset {name}" in done.stderr
+    assert done.code == 1
+    assert f"{name} is set" in done.err
+    assert f"unset {name}" in done.err
 
 
 @pytest.mark.parametrize(
@@ -66,38 +62,38 @@ def test_an_endpoint_override_is_refused(name: str) -> None:
         "[profile elsewhere]\nservices = s\n[services s]\ncloudformation =\n  endpoint_url = http://127.0.0.1:1\n",
     ],
 )
-def test_an_endpoint_override_in_the_profile_is_refused(tmp_path: Path, config: str) -> None:
+def test_an_endpoint_override_in_the_profile_is_refused(run: Callable[..., Said], tmp_path: Path, config: str) -> None:
     (tmp_path / "config").write_text(config)
 
     done = run("deploy-aws", "--yes", AWS_CONFIG_FILE=str(tmp_path / "config"), AWS_PROFILE="elsewhere")
 
-    assert done.returncode == 1
-    assert "Profile elsewhere in the AWS configuration sets endpoint_url" in done.stderr
+    assert done.code == 1
+    assert "Profile elsewhere in the AWS configuration sets endpoint_url" in done.err
 
 
-def test_a_profile_that_is_not_there_is_named() -> None:
+def test_a_profile_that_is_not_there_is_named(run: Callable[..., Said]) -> None:
     done = run("plan-aws", AWS_PROFILE="nobodys")
 
-    assert done.returncode == 1
-    assert "nobodys" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == 1
+    assert "nobodys" in done.err
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize("key", ["test", "AKIAIOSFODNN7EXAMPLE"])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_key_of_an_emulator_or_a_sample_is_refused(command: str, key: str) -> None:
+def test_a_key_of_an_emulator_or_a_sample_is_refused(run: Callable[..., Said], command: str, key: str) -> None:
     done = run(command, AWS_ACCESS_KEY_ID=key, AWS_SECRET_ACCESS_KEY="test")
 
-    assert done.returncode == 1
-    assert f"The AWS access key is '{key}', which is nobody's" in done.stderr
+    assert done.code == 1
+    assert f"The AWS access key is '{key}', which is nobody's" in done.err
 
 
 @pytest.mark.parametrize("stage", ["Prod", "a_b", "x" * 17, "1st"])
-def test_a_bad_name_of_a_stage_is_refused(stage: str) -> None:
+def test_a_bad_name_of_a_stage_is_refused(run: Callable[..., Said], stage: str) -> None:
     done = run("deploy-aws", "--yes", **{**CREDENTIALS, "STAGE": stage})
 
-    assert done.returncode == 1
-    assert f"STAGE is '{stage}'" in done.stderr
+    assert done.code == 1
+    assert f"STAGE is '{stage}'" in done.err
 
 
 def test_the_region_comes_from_the_environment_else_it_is_ireland() -> None:
@@ -120,7 +116,34 @@ def test_a_package_larger_than_lambda_takes_is_refused_with_the_number_and_the_l
 # On a stand-in. ------------------------------------------------------------------------------------------------------
 
 
-def test_a_stack_lives_from_its_first_plan_to_its_end(account: Account) -> None:
+@pytest.mark.parametrize("stack", ["localstack"], indirect=True)
+def test_localstack_stands_in_for_an_account_too(account: Account) -> None:
+    def aws(*arguments: str, **variables: str) -> Said:
+        said = account.run(*arguments, **{"STAGE": "other", **variables})
+        assert (said.code, said.err) == (0, "")
+        return said
+
+    assert "Plan for other-tasks-app: not to be had yet." in aws("plan-aws").out
+    aws("deploy-aws", "--yes")
+    assert "Nothing would change: all is as deployed." in aws("plan-aws").out
+    aws("deploy-aws", "--yes", PROCESS_TIMEOUT_SECONDS="60", MAX_RETRIES="6")
+    assert visibility(account, "other") == "360"
+    aws("deploy-aws", "--yes")
+    assert account.between.executed == [
+        *("other-tasks-storage", "other-tasks-app"),
+        *("other-tasks-storage", "other-tasks-app"),
+        *("other-tasks-app", "other-tasks-storage"),
+    ]
+    assert visibility(account, "other") == "174"
+    aws("destroy-aws", "--yes")
+    assert (account.has("other-tasks-app"), account.has("other-tasks-storage")) == (False, True)
+    aws("destroy-aws", "--data", "delete", "--confirm", "other")
+    assert not account.has("other-tasks-storage")
+
+
+def test_a_stack_lives_from_its_first_plan_to_its_end(quick: Account) -> None:
+    account = quick
+
     def aws(*arguments: str, **variables: str) -> Said:
         return account.run(*arguments, **{"STAGE": "life", **variables})
 

@@ -17,25 +17,18 @@ from botocore.exceptions import ClientError
 from bootstrap import settings
 from bootstrap.deploy import Deployment, client
 from bootstrap.targets import AWS, EMBEDDED, LOCALSTACK, TARGETS, Place
-from tests.conftest import TESTS
-from tests.support import stack as stacks
-
-pytestmark = pytest.mark.xdist_group("tls")
+from tests.support.stack import DeployedStack
 
 
 @pytest.fixture(scope="module")
-def deployment() -> Iterator[Deployment]:
-    """A storage stack with the parameters of the AWS target, on an embedded AWS of its own."""
-    folder, port = stacks.new_folder(TESTS, "tls"), stacks.free_port()
-    try:
-        stacks.deploy(folder, "embedded", port)
-        target = replace(EMBEDDED, storage_parameters=AWS.storage_parameters)
-        place = Place(target, EMBEDDED.region, f"http://127.0.0.1:{port}")
-        made = Deployment(place, settings.read({}))
-        assert made.deploy_storage()
-        yield made
-    finally:
-        stacks.remove(folder)
+def deployment(embedded_stack: DeployedStack) -> Iterator[Deployment]:
+    """A storage stack of a stage of its own, with the parameters of the AWS target."""
+    target = replace(EMBEDDED, storage_parameters=AWS.storage_parameters)
+    place = Place(target, EMBEDDED.region, embedded_stack.outputs["endpoint_url"])
+    made = Deployment(place, settings.read({"STAGE": "tls"}))
+    assert made.deploy_storage()
+    yield made
+    made.destroy()
 
 
 @pytest.fixture(scope="module")

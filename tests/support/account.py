@@ -48,9 +48,18 @@ class Account:
 def an_account(
     stack: DeployedStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Account]:
+    run = commands(monkeypatch, tmp_path, capsys, **CREDENTIALS)
+    with standing_in(stack.outputs["endpoint_url"]) as between:
+        yield Account(between, run, stack.outputs["endpoint_url"])
+
+
+def commands(
+    monkeypatch: pytest.MonkeyPatch, local: Path, capsys: pytest.CaptureFixture[str], **always: str
+) -> Callable[..., Said]:
+    """`python -m bootstrap …` in this process, with these variables and those of each call to say who it is."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    for name, value in {**CREDENTIALS, "LOCAL_DIR": str(tmp_path)}.items():
+    for name, value in {**always, "LOCAL_DIR": str(local)}.items():
         monkeypatch.setenv(name, value)
 
     def command(*arguments: str, **variables: str) -> Said:
@@ -62,5 +71,4 @@ def an_account(
         said = capsys.readouterr()
         return Said(code, said.out, said.err)
 
-    with standing_in(stack.outputs["endpoint_url"]) as between:
-        yield Account(between, command, stack.outputs["endpoint_url"])
+    return command
