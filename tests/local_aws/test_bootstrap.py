@@ -18,18 +18,25 @@ import requests
 from bootstrap.package import OPENAPI
 from bootstrap.paths import ROOT
 from client import TaskClient
-from tests.conftest import BACKENDS, local_aws
+from tests.conftest import BACKENDS, own_stack
 from tests.support import stack as stacks
+from tests.support.account import commands
 from tests.support.processes import ended
 from tests.support.stack import FAST, DeployedStack, bootstrap, free_port
 from tests.support.waiting import eventually
 
 
-@pytest.fixture(params=BACKENDS)
-def own(request: pytest.FixtureRequest, local_folder: Path) -> Iterator[DeployedStack]:
-    """A stack of the test's own, that it may break, on each local AWS."""
-    with local_aws(request.param) as port:
-        yield stacks.deploy(local_folder, request.param, port)
+@pytest.fixture(scope="module", params=BACKENDS)
+def own(request: pytest.FixtureRequest) -> Iterator[DeployedStack]:
+    """On a local AWS of this module's own, for its tests to break and repair."""
+    with own_stack(request.param, "bootstrap", {}) as stack:
+        yield stack
+
+
+@pytest.fixture
+def here(own: DeployedStack) -> DeployedStack:
+    """As it now is; whatever a test takes away it puts back."""
+    return DeployedStack(stacks.outputs_of(own.folder), own.folder)
 
 
 on_embedded_only = pytest.mark.parametrize("own", ["embedded"], indirect=True)
@@ -48,27 +55,27 @@ def place_of(stack: DeployedStack) -> dict[str, str]:
     return {"TARGET": stack.outputs["target"], "EDGE_PORT": stack.outputs["endpoint_url"].rsplit(":", 1)[1]}
 
 
-def test_up_again_changes_nothing_and_says_so(own: DeployedStack) -> None:
-    done = up(own)
+def test_up_again_changes_nothing_and_says_so(here: DeployedStack) -> None:
+    done = up(here)
 
     assert done.returncode == 0
     assert "Nothing to do" in done.stdout
-    assert own.outputs["api_url"] in done.stdout
+    assert here.outputs["api_url"] in done.stdout
 
 
 @on_embedded_only
-def test_down_leaves_no_process_and_the_data_are_there_after_the_next_up(own: DeployedStack) -> None:
-    task = own.tasks.submit(payload={"keep": "me"}).wait()
-    server = psutil.Process(pid_of(own.folder))
+def test_down_leaves_no_process_and_the_data_are_there_after_the_next_up(here: DeployedStack) -> None:
+    task = here.tasks.submit(payload={"keep": "me"}).wait()
+    server = psutil.Process(pid_of(here.folder))
     family = [server, *server.children(recursive=True)]
 
-    assert bootstrap(own.folder, "down").returncode == 0
+    assert bootstrap(here.folder, "down").returncode == 0
     assert not [process for process in family if not ended(process)]
     with pytest.raises(requests.ConnectionError):
-        requests.get(own.outputs["api_url"], timeout=5)
+        requests.get(here.outputs["api_url"], timeout=5)
 
-    assert up(own).returncode == 0
-    again = TaskClient(own.outputs["api_url"], stacks.outputs_of(own.folder)["api_key"])
+    assert up(here).returncode == 0
+    again = TaskClient(here.outputs["api_url"], stacks.outputs_of(here.folder)["api_key"])
     assert again.get(task.task_id) == task
     assert again.submit(payload={}).wait().status == "COMPLETED"
 
@@ -80,26 +87,26 @@ def test_down_when_nothing_runs_says_so(local_folder: Path) -> None:
 
 
 @on_embedded_only
-def test_a_server_killed_without_warning_is_started_anew_by_up(own: DeployedStack) -> None:
-    server = psutil.Process(pid_of(own.folder))
+def test_a_server_killed_without_warning_is_started_anew_by_up(here: DeployedStack) -> None:
+    server = psutil.Process(pid_of(here.folder))
     server.kill()
     eventually(lambda: ended(server))
 
-    status = bootstrap(own.folder, "status")
+    status = bootstrap(here.folder, "status")
     assert status.returncode == 1
     assert "make up" in status.stderr
 
-    assert up(own).returncode == 0
-    outputs = stacks.outputs_of(own.folder)
+    assert up(here).returncode == 0
+    outputs = stacks.outputs_of(here.folder)
     assert TaskClient(outputs["api_url"], outputs["api_key"]).submit(payload={}).wait().status == "COMPLETED"
 
 
-@pytest.mark.parametrize("note", ["", "{", '{"target": "embedded"}', '{"target": "embedded", "port": 1, "pid": 1}'])
-def test_a_damaged_or_stale_note_of_what_runs_is_no_obstacle(local_folder: Path, note: str) -> None:
-    (local_folder / "running.json").write_text(note)
-
-    assert bootstrap(local_folder, "down").returncode == 0
-    (local_folder / "running.json").write_text(note)
+def test_a_damaged_or_stale_note_of_what_runs_is_no_obstacle(local_folder: Path) -> None:
+    note = local_folder / "running.json"
+    for text in ("", "{", '{"target": "embedded"}', '{"target": "embedded", "port": 1, "pid": 1}'):
+        note.write_text(text)
+        assert bootstrap(local_folder, "down").returncode == 0
+        note.write_text(text)
     done = bootstrap(local_folder, "up", **FAST, TARGET="embedded", EDGE_PORT=str(free_port()))
     assert done.returncode == 0, done.stderr
 
@@ -160,43 +167,43 @@ def test_two_starts_at_once_do_not_disturb_each_other(local_folder: Path) -> Non
     ],
 )
 def test_a_bad_setting_is_refused_before_anything_starts(
-    local_folder: Path, variables: dict[str, str], words: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variables: dict[str, str],
+    words: str,
 ) -> None:
-    done = bootstrap(local_folder, "up", **{"TARGET": "embedded", **variables})
+    said = commands(monkeypatch, tmp_path, capsys)("up", **{"TARGET": "embedded", **variables})
 
-    assert done.returncode == 1
-    assert words in done.stderr
-    assert not (local_folder / "running.json").exists()
-
-
-def test_destroy_leaves_no_resource_behind(own: DeployedStack) -> None:
-    own.tasks.submit(payload={}).wait()
-
-    assert bootstrap(own.folder, "destroy").returncode == 0
-
-    assert own.aws("dynamodb").list_tables()["TableNames"] == []
-    assert own.aws("sqs").list_queues().get("QueueUrls", []) == []
-    assert own.aws("lambda").list_functions()["Functions"] == []
-    assert own.aws("lambda").list_event_source_mappings()["EventSourceMappings"] == []
-    assert own.aws("s3").list_buckets()["Buckets"] == []
-    assert own.aws("apigateway").get_rest_apis()["items"] == []
-    assert own.aws("apigateway").get_api_keys()["items"] == []
-    assert own.aws("apigateway").get_usage_plans()["items"] == []
-    assert own.aws("logs").describe_log_groups()["logGroups"] == []
-    assert own.aws("events").list_rules()["Rules"] == []
-    assert own.aws("iam").list_roles()["Roles"] == []
-    assert own.aws("cloudwatch").describe_alarms()["MetricAlarms"] == []
-    assert "nothing to delete" in bootstrap(own.folder, "destroy").stdout
+    assert said.code == 1
+    assert words in said.err
+    assert not (tmp_path / "running.json").exists()
 
 
-def test_the_three_steps_run_one_by_one(own: DeployedStack) -> None:
-    assert bootstrap(own.folder, "destroy").returncode == 0
+def test_destroy_leaves_no_resource_behind_and_the_three_steps_bring_it_back(here: DeployedStack) -> None:
+    here.tasks.submit(payload={}).wait()
 
-    assert "Type `python -m bootstrap storage`" in bootstrap(own.folder, "package", **FAST).stderr
+    assert bootstrap(here.folder, "destroy").returncode == 0
+
+    assert here.aws("dynamodb").list_tables()["TableNames"] == []
+    assert here.aws("sqs").list_queues().get("QueueUrls", []) == []
+    assert here.aws("lambda").list_functions()["Functions"] == []
+    assert here.aws("lambda").list_event_source_mappings()["EventSourceMappings"] == []
+    assert here.aws("s3").list_buckets()["Buckets"] == []
+    assert here.aws("apigateway").get_rest_apis()["items"] == []
+    assert here.aws("apigateway").get_api_keys()["items"] == []
+    assert here.aws("apigateway").get_usage_plans()["items"] == []
+    assert here.aws("logs").describe_log_groups()["logGroups"] == []
+    assert here.aws("events").list_rules()["Rules"] == []
+    assert here.aws("iam").list_roles()["Roles"] == []
+    assert here.aws("cloudwatch").describe_alarms()["MetricAlarms"] == []
+    assert "nothing to delete" in bootstrap(here.folder, "destroy").stdout
+
+    assert "Type `python -m bootstrap storage`" in bootstrap(here.folder, "package", **FAST).stderr
     for step in ("storage", "package", "app"):
-        done = bootstrap(own.folder, step, **FAST)
+        done = bootstrap(here.folder, step, **FAST)
         assert done.returncode == 0, done.stderr
-    outputs = stacks.outputs_of(own.folder)
+    outputs = stacks.outputs_of(here.folder)
     assert TaskClient(outputs["api_url"], outputs["api_key"]).submit(payload={}).wait().status == "COMPLETED"
 
 
@@ -231,9 +238,9 @@ HEALTH = "        Health: {Type: Api, Properties: {RestApiId: !Ref TaskApi, Path
 
 
 def test_a_route_more_and_a_route_less_are_really_served_after_up_and_the_data_stay(
-    checkout: Path, own: DeployedStack
+    checkout: Path, here: DeployedStack
 ) -> None:
-    task = own.tasks.submit(payload={"keep": "me"}).wait()
+    task = here.tasks.submit(payload={"keep": "me"}).wait()
     template = checkout / "bootstrap" / "app.yaml"
     before = template.read_text()
     # A route of its own, beside `{proxy+}`, is answered by the same function; its `resource` tells that it is served.
@@ -241,45 +248,45 @@ def test_a_route_more_and_a_route_less_are_really_served_after_up_and_the_data_s
     handler.write_text(handler.read_text().replace("No such path.", 'No such path in " + resource + ".'))
 
     template.write_text(before.replace("        GetTask: {Type: Api", HEALTH + "        GetTask: {Type: Api"))
-    assert served_after_up(checkout, own) == "/health"
+    assert served_after_up(checkout, here) == "/health"
     template.write_text(before)
-    assert served_after_up(checkout, own) == "/{proxy+}"
+    assert served_after_up(checkout, here) == "/{proxy+}"
 
-    outputs = stacks.outputs_of(own.folder)
+    outputs = stacks.outputs_of(here.folder)
     tasks = TaskClient(outputs["api_url"], outputs["api_key"])
     assert tasks.get(task.task_id) == task
     assert tasks.submit(payload={}).wait().status == "COMPLETED"
 
 
-def served_after_up(checkout: Path, own: DeployedStack) -> str:
+def served_after_up(checkout: Path, here: DeployedStack) -> str:
     """The route that answers GET /health, once the changed template is deployed."""
-    done = up_from(checkout, own)
+    done = up_from(checkout, here)
     assert done.returncode == 0, done.stderr
     assert "made anew" in done.stdout
-    outputs = stacks.outputs_of(own.folder)
-    kept = "keeps_api_url" in own.place.target.capabilities
-    assert (outputs["api_url"] == own.outputs["api_url"]) is kept or "The API URL changed" in done.stdout
+    outputs = stacks.outputs_of(here.folder)
+    kept = "keeps_api_url" in here.place.target.capabilities
+    assert (outputs["api_url"] == here.outputs["api_url"]) is kept or "The API URL changed" in done.stdout
     url, headers = f"{outputs['base_url']}/health", {"x-api-key": outputs["api_key"]}
     message = requests.get(url, headers=headers, timeout=30).json()["error"]["message"]
     return str(message).removeprefix("No such path in ").split(".")[0]
 
 
 @on_embedded_only
-def test_a_failed_deploy_names_the_resource_and_the_reason_and_the_next_up_recovers(own: DeployedStack) -> None:
-    buckets = [one["Name"] for one in own.aws("s3").list_buckets()["Buckets"]]
+def test_a_failed_deploy_names_the_resource_and_the_reason_and_the_next_up_recovers(here: DeployedStack) -> None:
+    buckets = [one["Name"] for one in here.aws("s3").list_buckets()["Buckets"]]
     bucket = next(name for name in buckets if "-task-packages-" in name)
-    assert bootstrap(own.folder, "destroy").returncode == 0
-    own.aws("s3").create_bucket(Bucket=bucket)
+    assert bootstrap(here.folder, "destroy").returncode == 0
+    here.aws("s3").create_bucket(Bucket=bucket)
 
-    failed = up(own)
+    failed = up(here)
     assert failed.returncode == 1
     assert "PackageBucket (AWS::S3::Bucket): " in failed.stderr
     assert "already exists" in failed.stderr
 
-    own.aws("s3").delete_bucket(Bucket=bucket)
-    recovered = up(own)
+    here.aws("s3").delete_bucket(Bucket=bucket)
+    recovered = up(here)
     assert recovered.returncode == 0, recovered.stderr
-    outputs = stacks.outputs_of(own.folder)
+    outputs = stacks.outputs_of(here.folder)
     assert TaskClient(outputs["api_url"], outputs["api_key"]).submit(payload={}).wait().status == "COMPLETED"
 
 

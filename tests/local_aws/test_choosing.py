@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap import compose
+from bootstrap import compose, emulators
 from bootstrap.paths import ROOT
+from bootstrap.targets import EMBEDDED
 from tests.support import localstack
 from tests.support.fake_docker import NO_PERMISSION, NOT_RUNNING, fake_docker, without_docker
-from tests.support.stack import FAST, bootstrap, free_port
+from tests.support.stack import FAST, DeployedStack, bootstrap, free_port
 
 ABSENT = {"image": (1, "No such image"), "pull": (1, "dial tcp: lookup registry-1.docker.io: no such host")}
 SILENT = [
@@ -27,16 +28,17 @@ NAMES = ["no docker", "not running", "no permission", "no image and no registry"
 
 
 @pytest.mark.parametrize(("path", "why"), SILENT, ids=NAMES)
-def test_where_localstack_cannot_be_had_up_takes_the_embedded_aws_and_says_why(
-    local_folder: Path, path: Callable[[Path], str], why: str
+def test_where_localstack_cannot_be_had_the_embedded_aws_is_chosen_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: Callable[[Path], str], why: str
 ) -> None:
-    done = bootstrap(local_folder, "up", **FAST, EDGE_PORT=str(free_port()), PATH=path(local_folder / "bin"))
+    where = {"LOCAL_DIR": str(tmp_path), "EDGE_PORT": str(free_port()), "PATH": path(tmp_path / "bin")}
+    for name, value in where.items():
+        monkeypatch.setenv(name, value)
 
-    assert done.returncode == 0, done.stderr
-    first = next(line for line in done.stdout.splitlines() if line.startswith("Target "))
-    assert first.startswith("Target embedded: ")
-    assert why in first
-    assert "TARGET=localstack insists" in first
+    choice = emulators.choose(where)
+
+    assert choice.target is EMBEDDED
+    assert why in choice.why
 
 
 @pytest.mark.parametrize(("path", "why"), SILENT, ids=NAMES)
@@ -54,10 +56,15 @@ def test_who_insists_on_localstack_is_told_why_it_cannot_be_had_and_what_to_type
     assert not (local_folder / "running.json").exists()
 
 
-def test_the_choice_is_kept_until_down(local_folder: Path) -> None:
+def test_up_says_what_it_chooses_and_why_and_the_choice_is_kept_until_down(local_folder: Path) -> None:
     path = fake_docker(local_folder / "bin", {"info": (1, NOT_RUNNING)})
     variables = {**FAST, "EDGE_PORT": str(free_port())}
-    assert bootstrap(local_folder, "up", **variables, PATH=path).returncode == 0
+    done = bootstrap(local_folder, "up", **variables, PATH=path)
+    assert done.returncode == 0, done.stderr
+    first = next(line for line in done.stdout.splitlines() if line.startswith("Target "))
+    assert first.startswith("Target embedded: ")
+    assert "Docker is installed but not running" in first
+    assert "TARGET=localstack insists" in first
 
     again = bootstrap(local_folder, "up", **variables)
     assert "Target embedded" in again.stdout
@@ -96,15 +103,17 @@ def test_localstack_in_a_container_is_started_used_and_stopped_by_bootstrap(loca
     assert _containers(local_folder.name) == []
 
 
-def test_a_localstack_that_runs_already_is_used_and_left_running(local_folder: Path, image: str) -> None:
-    with localstack.container(image) as port:
-        done = bootstrap(local_folder, "up", **FAST, EDGE_PORT=str(port))
-        assert done.returncode == 0, done.stderr
-        assert f"it runs already on port {port}" in done.stdout
+@pytest.mark.parametrize("stack", ["localstack"], indirect=True)
+def test_a_localstack_that_runs_already_is_used_and_left_running(local_folder: Path, stack: DeployedStack) -> None:
+    port = int(stack.outputs["endpoint_url"].rsplit(":", 1)[1])
+    done = bootstrap(local_folder, "up", **FAST, EDGE_PORT=str(port))
+    assert done.returncode == 0, done.stderr
+    assert f"it runs already on port {port}" in done.stdout
+    assert "Nothing to do" in done.stdout
 
-        stopped = bootstrap(local_folder, "down")
-        assert "it is left running" in stopped.stdout
-        assert compose.runs_already(port)
+    stopped = bootstrap(local_folder, "down")
+    assert "it is left running" in stopped.stdout
+    assert compose.runs_already(port)
 
 
 @pytest.mark.parametrize(

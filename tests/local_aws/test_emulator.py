@@ -27,7 +27,7 @@ from tests.support.waiting import eventually
 SETTINGS = {**FAST, "PROCESS_TIMEOUT_SECONDS": "4", "RESEND_AFTER_SECONDS": "5"}
 """A submit whose worker is replaced between row and message is for the sweeper to heal, and within the test."""
 COMES_BACK_SECONDS = 3
-ACCEPTED = 50
+ACCEPTED = 20
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
