@@ -99,6 +99,11 @@ STANDING: dict[str, tuple[Made, dict[str, Any]]] = {
 }
 
 
+on_embedded_only = pytest.mark.parametrize("stack", ["embedded"], indirect=True)
+"""The functions make these answers, whatever serves them."""
+
+
+@on_embedded_only
 @pytest.mark.parametrize("name", STANDING)
 def test_a_task_is_shown_as_described_however_it_stands(name: str, stack: DeployedStack, described: Described) -> None:
     make, wanted = STANDING[name]
@@ -113,6 +118,7 @@ def test_a_task_is_shown_as_described_however_it_stands(name: str, stack: Deploy
         purge_queues(stack)
 
 
+@on_embedded_only
 @pytest.mark.parametrize("change", ["a field more", "a field less", "null for a text"])
 def test_an_answer_that_is_not_as_described_is_found_out(
     change: str, stack: DeployedStack, described: Described
