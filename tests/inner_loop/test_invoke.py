@@ -1,4 +1,4 @@
-"""`make invoke`, as a person types it: each sample event on each local AWS, and what goes wrong."""
+"""`make invoke`, as a person types it: each sample event, and what goes wrong."""
 
 from __future__ import annotations
 
@@ -54,32 +54,32 @@ def test_submit_accepts_a_task_that_then_completes(stack: DeployedStack) -> None
     assert (task.kind, task.payload) == ("simulated", {"report": "monthly"})
 
 
-def test_query_lists_at_most_as_many_tasks_as_the_event_asks_for(stack: DeployedStack) -> None:
-    submitted = [stack.tasks.submit(payload={}).task_id for _ in range(6)]
-    eventually(lambda: {one["taskId"] for one in listed(stack)} < set(submitted))
-    assert len(listed(stack)) == 5
+def test_query_lists_at_most_as_many_tasks_as_the_event_asks_for(embedded_stack: DeployedStack) -> None:
+    submitted = [embedded_stack.tasks.submit(payload={}).task_id for _ in range(6)]
+    eventually(lambda: {one["taskId"] for one in listed(embedded_stack)} < set(submitted))
+    assert len(listed(embedded_stack)) == 5
 
 
 def listed(stack: DeployedStack) -> Any:
     return body(answer(stack, "query_tasks"), 200)["tasks"]
 
 
-def test_steer_finds_no_task_to_cancel(stack: DeployedStack) -> None:
-    assert body(answer(stack, "steer_tasks"), 404)["error"]["code"] == "no_such_task"
+def test_steer_finds_no_task_to_cancel(embedded_stack: DeployedStack) -> None:
+    assert body(answer(embedded_stack, "steer_tasks"), 404)["error"]["code"] == "no_such_task"
 
 
-def test_process_reports_the_message_of_a_task_that_is_not_there(stack: DeployedStack) -> None:
-    assert answer(stack, "process_task") == {"batchItemFailures": [{"itemIdentifier": LOST["messageId"]}]}
+def test_process_reports_the_message_of_a_task_that_is_not_there(embedded_stack: DeployedStack) -> None:
+    assert answer(embedded_stack, "process_task") == {"batchItemFailures": [{"itemIdentifier": LOST["messageId"]}]}
 
 
-def test_monitor_takes_a_body_that_is_not_ours_for_a_stray(stack: DeployedStack) -> None:
-    done = invoked(stack, "monitor_dlq", "stray:unreadable")
+def test_monitor_takes_a_body_that_is_not_ours_for_a_stray(embedded_stack: DeployedStack) -> None:
+    done = invoked(embedded_stack, "monitor_dlq", "stray:unreadable")
     assert json.loads(done.stdout) == {"batchItemFailures": []}
     assert STRAY["messageId"] in done.stderr
 
 
-def test_sweep_says_what_it_healed(stack: DeployedStack) -> None:
-    done = invoked(stack, "sweep_tasks", '"trigger":"aws.events"')
+def test_sweep_says_what_it_healed(embedded_stack: DeployedStack) -> None:
+    done = invoked(embedded_stack, "sweep_tasks", '"trigger":"aws.events"')
     assert json.loads(done.stdout)["failed"] == 0
 
 
@@ -88,20 +88,20 @@ def test_each_function_is_tried_here() -> None:
     assert {in_snake_case(function).split("_")[0] for function in PACKAGES} <= tried
 
 
-def test_a_function_that_fails_is_shown_with_its_error_and_trace(stack: DeployedStack, tmp_path: Path) -> None:
+def test_a_function_that_fails_is_shown_with_its_error_and_trace(embedded_stack: DeployedStack, tmp_path: Path) -> None:
     event = tmp_path / "event.json"
     event.write_text('{"no": "records"}')
-    done = make_invoke(stack, EVENT=str(event))
+    done = make_invoke(embedded_stack, EVENT=str(event))
     assert (done.returncode, done.stdout) == (1, "")
     assert "error: dev-process-task failed: " in done.stderr
     assert "'Records'" in done.stderr
     assert "lambdas/process_task/handler.py" in done.stderr
 
 
-def test_an_event_that_is_not_json_is_refused_with_its_place(stack: DeployedStack, tmp_path: Path) -> None:
+def test_an_event_that_is_not_json_is_refused_with_its_place(embedded_stack: DeployedStack, tmp_path: Path) -> None:
     event = tmp_path / "event.json"
     event.write_text('{"a": 1,\n "b"}')
-    done = make_invoke(stack, EVENT=str(event))
+    done = make_invoke(embedded_stack, EVENT=str(event))
     assert done.returncode == 1
     assert "event.json is not JSON: line 2, column 5" in done.stderr
 

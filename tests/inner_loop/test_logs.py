@@ -135,13 +135,13 @@ def test_a_task_is_followed_through_all_functions_to_its_end(stack: DeployedStac
     assert done.stderr.startswith(end)
 
 
-def test_a_replayed_task_is_followed_into_its_second_life(stack: DeployedStack) -> None:
+def test_a_replayed_task_is_followed_into_its_second_life(embedded_stack: DeployedStack) -> None:
     task_id = new_id("again")
-    stack.tasks.submit(payload={"simulate": {"failGenerations": [1]}}, task_id=task_id)
-    assert said(stack, TASK=task_id, FOLLOW="1").returncode == 0
-    stack.tasks.redrive(task_id)
+    embedded_stack.tasks.submit(payload={"simulate": {"failGenerations": [1]}}, task_id=task_id)
+    assert said(embedded_stack, TASK=task_id, FOLLOW="1").returncode == 0
+    embedded_stack.tasks.redrive(task_id)
 
-    done = said(stack, TASK=task_id, FOLLOW="1", JSON="1")
+    done = said(embedded_stack, TASK=task_id, FOLLOW="1", JSON="1")
 
     told = [document["message"] for document in documents(done.stdout)]
     # What a replay sends may be worked on before it has said so itself.
@@ -149,12 +149,12 @@ def test_a_replayed_task_is_followed_into_its_second_life(stack: DeployedStack) 
     assert "generation 2" in done.stderr
 
 
-def test_for_people_each_step_shows_how_long_it_waited(stack: DeployedStack) -> None:
+def test_for_people_each_step_shows_how_long_it_waited(embedded_stack: DeployedStack) -> None:
     task_id = new_id("waits")
-    _completes(stack, task_id)
-    assert said(stack, TASK=task_id, FOLLOW="1").returncode == 0
+    _completes(embedded_stack, task_id)
+    assert said(embedded_stack, TASK=task_id, FOLLOW="1").returncode == 0
 
-    first, *more = [line for line in said(stack, TASK=task_id).stdout.splitlines() if "task read" not in line]
+    first, *more = [line for line in said(embedded_stack, TASK=task_id).stdout.splitlines() if "task read" not in line]
 
     assert "+" not in first
     assert more
@@ -162,10 +162,10 @@ def test_for_people_each_step_shows_how_long_it_waited(stack: DeployedStack) -> 
     assert "\x1b" not in first
 
 
-def test_an_unknown_task_is_named_with_how_long_logs_are_kept(stack: DeployedStack) -> None:
+def test_an_unknown_task_is_named_with_how_long_logs_are_kept(embedded_stack: DeployedStack) -> None:
     nobody = new_id("nobody")
     for variables in ({}, {"FOLLOW": "1"}):
-        done = said(stack, TASK=nobody, **variables)
+        done = said(embedded_stack, TASK=nobody, **variables)
         assert (done.returncode, done.stdout) == (1, "")
         assert f"There is no task '{nobody}'" in done.stderr
         assert "Logs are kept for 14 days (LOG_RETENTION_DAYS)" in done.stderr
@@ -174,51 +174,51 @@ def test_an_unknown_task_is_named_with_how_long_logs_are_kept(stack: DeployedSta
 # All of them. ---------------------------------------------------------------------------------------------------------
 
 
-def test_all_functions_come_in_one_stream_by_time(stack: DeployedStack) -> None:
+def test_all_functions_come_in_one_stream_by_time(embedded_stack: DeployedStack) -> None:
     task_id = new_id("dead")
-    _dies(stack, task_id)
-    assert said(stack, TASK=task_id, FOLLOW="1").returncode == 0
+    _dies(embedded_stack, task_id)
+    assert said(embedded_stack, TASK=task_id, FOLLOW="1").returncode == 0
 
-    found = shown(stack, SINCE="1h")
+    found = shown(embedded_stack, SINCE="1h")
 
     assert {"submit-task", "process-task", "monitor-dlq"} <= {document["function"] for document in found}
     assert [document["time"] for document in found] == sorted(document["time"] for document in found)
     assert not any("_aws" in document for document in found)
 
 
-def test_only_the_function_and_the_levels_that_were_asked_for_are_shown(stack: DeployedStack) -> None:
+def test_only_the_function_and_the_levels_that_were_asked_for_are_shown(embedded_stack: DeployedStack) -> None:
     task_id = new_id("dead")
-    _dies(stack, task_id)
-    assert said(stack, TASK=task_id, FOLLOW="1").returncode == 0
+    _dies(embedded_stack, task_id)
+    assert said(embedded_stack, TASK=task_id, FOLLOW="1").returncode == 0
 
-    found = shown(stack, SINCE="1h", FN="process-task", LEVEL="WARNING")
+    found = shown(embedded_stack, SINCE="1h", FN="process-task", LEVEL="WARNING")
 
     assert task_id in {document.get("task_id") for document in found}
     assert {document["function"] for document in found} == {"process-task"}
     assert {document["level"] for document in found} <= {"WARNING", "ERROR"}
 
 
-def test_a_crash_of_a_function_is_an_error_with_its_text(stack: DeployedStack) -> None:
-    stack.aws("lambda").invoke(FunctionName=stack.outputs["functions"]["MonitorDlq"], Payload=b"{}")
+def test_a_crash_of_a_function_is_an_error_with_its_text(embedded_stack: DeployedStack) -> None:
+    embedded_stack.aws("lambda").invoke(FunctionName=embedded_stack.outputs["functions"]["MonitorDlq"], Payload=b"{}")
 
     def crashes() -> list[str]:
-        done = said(stack, FN="monitor-dlq", LEVEL="ERROR")
+        done = said(embedded_stack, FN="monitor-dlq", LEVEL="ERROR")
         assert (done.returncode, done.stderr) == (0, "")
         return [line for line in done.stdout.splitlines() if "KeyError" in line]
 
     assert "'Records'" in eventually(crashes)[0]
-    assert 'event["Records"]' in said(stack, FN="monitor-dlq", LEVEL="ERROR").stdout
+    assert 'event["Records"]' in said(embedded_stack, FN="monitor-dlq", LEVEL="ERROR").stdout
 
 
-def test_following_shows_each_line_of_many_once(stack: DeployedStack) -> None:
+def test_following_shows_each_line_of_many_once(embedded_stack: DeployedStack) -> None:
     names = [new_id("many") for _ in range(40)]
     found: Counter[tuple[str, str]] = Counter()
     wanted = {(name, message) for name in names for message in ("submitted", "task completed")}
-    with follower(stack, JSON="1", SINCE="1m") as process:
+    with follower(embedded_stack, JSON="1", SINCE="1m") as process:
         for name in names:
-            stack.tasks.submit(payload={}, task_id=name)
+            embedded_stack.tasks.submit(payload={}, task_id=name)
         assert process.stdout is not None
-        with more_to_do(stack):
+        with more_to_do(embedded_stack):
             for line in process.stdout:
                 document = json.loads(line)
                 found[document.get("task_id", ""), document.get("message", "")] += 1

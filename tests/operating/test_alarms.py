@@ -16,20 +16,20 @@ import pytest
 from bootstrap.operate import Settled, switch
 from lambdas.common.rows import STATE, partition
 from lambdas.common.task import IndexClass
-from tests.conftest import BACKENDS, own_stack
+from tests.conftest import own_stack
 from tests.support import stack as stacks
 from tests.support.alarms import Alarm, Sample, State, embedded
-from tests.support.stack import DeployedStack, bootstrap, new_id
+from tests.support.stack import DeployedStack, new_id
 from tests.support.waiting import eventually
 
 OURS = ("dev-tasks-dead", "dev-tasks-dead-unrecorded", "dev-tasks-sweeper-silent")
 QUIET: dict[str, State] = dict.fromkeys(OURS, "OK")
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
-def own(request: pytest.FixtureRequest) -> Iterator[DeployedStack]:
+@pytest.fixture(scope="module")
+def own() -> Iterator[DeployedStack]:
     """A stack in which only these tests sweep."""
-    with own_stack(request.param, "alarms", {}, swept=False) as stack:
+    with own_stack("embedded", "alarms", {}, swept=False) as stack:
         yield stack
 
 
@@ -151,10 +151,9 @@ def test_a_dead_task_without_a_letter_for_15_minutes_sets_both_alarms_off_and_th
         monitor(own, "Enabled")
 
 
-def made_anew(stack: DeployedStack, **variables: str) -> DeployedStack:
-    """With other settings, from nothing: LocalStack neither changes an alarm in place nor takes one away."""
+def changed(stack: DeployedStack, **variables: str) -> DeployedStack:
+    """The same stack with other settings."""
     target, port = stack.outputs["target"], stack.outputs["endpoint_url"].rsplit(":", 1)[1]
-    assert bootstrap(stack.folder, "destroy").returncode == 0
     return stacks.deploy(stack.folder, target, int(port), **variables)
 
 
@@ -168,7 +167,7 @@ def test_without_an_address_an_alarm_tells_nobody_and_with_one_it_tells_of_its_b
 ) -> None:
     assert [each for each in alarms(own) if each.get("AlarmActions")] == []
 
-    own = made_anew(own, ALARM_EMAIL="ops@example.com")
+    own = changed(own, ALARM_EMAIL="ops@example.com")
     [told] = own.aws("sns").list_subscriptions()["Subscriptions"]
     assert (told["Protocol"], told["Endpoint"]) == ("email", "ops@example.com")
     assert {name for each in alarms(own) for name in (*each["AlarmActions"], *each["OKActions"])} == {told["TopicArn"]}
@@ -178,7 +177,7 @@ def test_without_an_address_an_alarm_tells_nobody_and_with_one_it_tells_of_its_b
 def test_with_low_fixed_costs_there_is_no_alarm_no_dashboard_and_no_metric_and_tasks_end_as_ever(
     own: DeployedStack,
 ) -> None:
-    own = made_anew(own, FIXED="low")
+    own = changed(own, FIXED="low")
     assert alarms(own) == []
     assert own.aws("cloudwatch").list_dashboards()["DashboardEntries"] == []
 

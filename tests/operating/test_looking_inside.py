@@ -32,10 +32,10 @@ def test_there_are_five_commands_and_each_is_of_awslocal() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=[" ".join(command.split()[1:3]) for command in COMMANDS])
-def test_a_command_of_the_readme_works_as_written(stack: DeployedStack, command: str) -> None:
-    stack.tasks.submit(payload={}).wait()
+def test_a_command_of_the_readme_works_as_written(embedded_stack: DeployedStack, command: str) -> None:
+    embedded_stack.tasks.submit(payload={}).wait()
 
-    done = run(stack, command)
+    done = run(embedded_stack, command)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip() not in ("", "[]", "{}")
@@ -54,8 +54,8 @@ def test_the_readme_submits_and_looks_with_curl(stack: DeployedStack) -> None:
     assert done.stdout.count(f'"taskId": "{task_id}"') == 2
 
 
-def test_the_demos_own_line_submits_a_task(stack: DeployedStack) -> None:
-    done = run(stack, demo.curl(stack.outputs).replace("curl ", "curl -sS "))
+def test_the_demos_own_line_submits_a_task(embedded_stack: DeployedStack) -> None:
+    done = run(embedded_stack, demo.curl(embedded_stack.outputs).replace("curl ", "curl -sS "))
 
     assert (done.returncode, done.stderr) == (0, "")
     assert '"message": "Task accepted"' in done.stdout

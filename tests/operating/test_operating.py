@@ -1,4 +1,4 @@
-"""`sweep`, `pause` and `resume`, as a person types them, on each local AWS."""
+"""`sweep`, `pause` and `resume`, as a person types them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from client import Submitted
 from lambdas.common.rows import INLINE_PAYLOAD_BYTES
 from lambdas.common.task import SHARDS, IndexClass, Status
 from lambdas.common.task import Task as Row
-from tests.conftest import BACKENDS, own_stack
+from tests.conftest import own_stack
 from tests.support.stack import FAST, DeployedStack, bootstrap, new_id
 from tests.support.tasks import a_task, dead, planted
 from tests.support.waiting import eventually
@@ -24,10 +24,10 @@ SETTINGS = {**FAST, "RESEND_AFTER_SECONDS": "1"}
 LONG_AGO = 1_700_000_000_000
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
-def own(request: pytest.FixtureRequest) -> Iterator[DeployedStack]:
+@pytest.fixture(scope="module")
+def own() -> Iterator[DeployedStack]:
     """A stack in which a second of silence means that a message is lost, and in which only these tests sweep."""
-    with own_stack(request.param, "operating", SETTINGS, swept=False) as stack:
+    with own_stack("embedded", "operating", SETTINGS, swept=False) as stack:
         yield stack
 
 
@@ -83,6 +83,18 @@ def test_paused_tasks_are_accepted_and_wait_and_nothing_is_sent_again_and_resume
         ("SUBMITTED", "PROCESSING", "COMPLETED")
     }
     assert {row.sends for row in rows(own, accepted)} == {0}
+
+
+@pytest.mark.parametrize("stack", ["localstack"], indirect=True)
+def test_localstack_is_paused_swept_and_resumed_too(stack: DeployedStack) -> None:
+    try:
+        assert "paused: tasks are accepted and wait" in operate(stack, "pause")
+        accepted = [stack.tasks.submit(payload={"number": number}) for number in range(3)]
+        assert "paused" in operate(stack, "sweep")
+        assert {(row.status, row.attempts) for row in rows(stack, accepted)} == {(Status.SUBMITTED, 0)}
+    finally:
+        assert "worked on again" in operate(stack, "resume")
+    assert {(task.status, task.attempts) for task in (task.wait() for task in accepted)} == {("COMPLETED", 1)}
 
 
 def test_tasks_whose_messages_are_gone_are_healed_by_a_sweep(own: DeployedStack) -> None:
