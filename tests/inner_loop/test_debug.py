@@ -387,12 +387,3 @@ def test_a_port_that_is_taken_is_refused_before_anything_changes(own: DeployedSt
     assert f"Port {port} is taken" in said
     assert "make debug DEBUG_PORT=" in said
     assert deployed(own) == before
-
-
-def test_when_nothing_runs_it_says_so(local_folder: Path) -> None:
-    environment = {**os.environ, "LOCAL_DIR": str(local_folder)}
-    command = [sys.executable, "-m", "scripts.debug"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "No local AWS is running" in done.stderr
-    assert "make up" in done.stderr

@@ -96,19 +96,3 @@ def test_a_function_that_fails_is_shown_with_its_error_and_trace(embedded_stack:
     assert "error: dev-process-task failed: " in done.stderr
     assert "'Records'" in done.stderr
     assert "lambdas/process_task/handler.py" in done.stderr
-
-
-def test_an_event_that_is_not_json_is_refused_with_its_place(embedded_stack: DeployedStack, tmp_path: Path) -> None:
-    event = tmp_path / "event.json"
-    event.write_text('{"a": 1,\n "b"}')
-    done = make_invoke(embedded_stack, EVENT=str(event))
-    assert done.returncode == 1
-    assert "event.json is not JSON: line 2, column 5" in done.stderr
-
-
-def test_when_nothing_runs_it_says_so(local_folder: Path) -> None:
-    environment = {**os.environ, "LOCAL_DIR": str(local_folder)}
-    command = [sys.executable, "-m", "scripts.invoke"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "No local AWS is running" in done.stderr
