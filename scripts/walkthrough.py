@@ -24,7 +24,6 @@ from pathlib import Path
 from bootstrap import console
 from bootstrap.errors import BootstrapError
 from bootstrap.paths import ROOT
-from bootstrap.settings import SETTINGS
 from scripts.ports import free_port
 
 REPOSITORY = "<this repository>"
@@ -33,8 +32,8 @@ SOURCE = "repository"
 CLONE = "task-processing"
 FENCE = re.compile(r"```(\w*) ?(.*)")
 END_OF_FILE = "END-OF-SAVED-FILE"
-OWN = frozenset({"STAGE", "LOCAL_DIR", "PYTHONPATH", "VIRTUAL_ENV", *(setting.variable for setting in SETTINGS)})
-"""Nobody new has these in the environment; nor what make and AWS look for."""
+OWN = frozenset(re.findall(r"^# (?!LOCALSTACK)([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+"""What a user sets for this project; which LocalStack a machine has counts as part of the machine."""
 LOOK_SECONDS = 0.1
 # Each command tells its line before it runs, with the time and how much was printed until then. The file is opened anew
 # each time: what a command leaves running has no part of it.
@@ -219,15 +218,17 @@ class Steps:
 
 def environment(variables: Mapping[str, str], port: int, project: str) -> dict[str, str]:
     """That of somebody new: nothing is set but the local AWS to take, on a port of its own."""
-    kept = {name: value for name, value in variables.items() if name not in OWN and not _of_others(name)}
+    kept = {name: value for name, value in unset(variables).items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     target = variables.get("TARGET") or "embedded"
     # On another port than its own awslocal has to be told; the README says so.
     own = {"TARGET": target, "EDGE_PORT": str(port), "LOCALSTACK_HOST": f"localhost:{port}"}
     return {**kept, **own, "COMPOSE_PROJECT_NAME": project}
 
 
-def _of_others(name: str) -> bool:
-    return name.startswith(("AWS_", "MAKE", "MFLAGS"))
+def unset(variables: Mapping[str, str]) -> dict[str, str]:
+    """Without what is set for this project, its client, AWS or make."""
+    others = ("AWS_", "TASKS_", "MAKE", "MFLAGS")
+    return {name: value for name, value in variables.items() if name not in OWN and not name.startswith(others)}
 
 
 def check(root: Path) -> None:

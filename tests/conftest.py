@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -23,6 +24,11 @@ from tests.support.stack import DeployedStack
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
 providers._get_local_constants = lambda: providers._local_constants
+
+# A user's settings (`make` exports `.env`) and AWS profile are not those of the tests.
+for name in os.environ.keys() - stacks.environment().keys():
+    del os.environ[name]
+os.environ.update(stacks.environment())
 
 TESTS = ROOT / ".local" / "tests"
 BACKENDS = ("embedded", "localstack")

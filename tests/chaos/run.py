@@ -26,12 +26,12 @@ from tests.chaos.journal import TASK, Journal, number_of, task_id
 from tests.chaos.plan import CHANCES, LANDS_LATE, LATE_SECONDS, Plan
 from tests.chaos.verdict import Breach, Facts
 from tests.support.faulty import visibility
-from tests.support.stack import DeployedStack
+from tests.support.stack import DeployedStack, function_timeout
 from tests.support.swapped import deployed, swapped
 from tests.support.waiting import eventually
 
 PROFILE = {
-    "PROCESS_TIMEOUT_SECONDS": "6",
+    "PROCESS_TIMEOUT_SECONDS": function_timeout(6),
     "BACKOFF_BASE_SECONDS": "1",
     "BACKOFF_CAP_SECONDS": "4",
     "RESEND_AFTER_SECONDS": "15",

@@ -21,10 +21,10 @@ from tests.support import faulty, workers
 from tests.support import stack as stacks
 from tests.support.looking import balance, sweep, until_queues_are_empty
 from tests.support.processes import ended
-from tests.support.stack import FAST, DeployedStack, bootstrap, new_id
+from tests.support.stack import FAST, DeployedStack, bootstrap, function_timeout, new_id
 from tests.support.waiting import eventually
 
-SETTINGS = {**FAST, "PROCESS_TIMEOUT_SECONDS": "4", "RESEND_AFTER_SECONDS": "5"}
+SETTINGS = {**FAST, "PROCESS_TIMEOUT_SECONDS": function_timeout(4), "RESEND_AFTER_SECONDS": "5"}
 """A submit whose worker is replaced between row and message is for the sweeper to heal, and within the test."""
 COMES_BACK_SECONDS = 3
 ACCEPTED = 20

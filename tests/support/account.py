@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,8 +56,6 @@ def commands(
     monkeypatch: pytest.MonkeyPatch, local: Path, capsys: pytest.CaptureFixture[str], **always: str
 ) -> Callable[..., Said]:
     """`python -m bootstrap …` in this process, with these variables and those of each call to say who it is."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
     for name, value in {**always, "LOCAL_DIR": str(local)}.items():
         monkeypatch.setenv(name, value)
 

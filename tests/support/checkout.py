@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -12,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootstrap.paths import ROOT, cache_dir
+from tests.support import stack
 from tests.support.processes import heeds_ctrl_c
 
 PARTS = ("bootstrap", "lambdas", "client", "scripts", "tests", "docs/openapi.yaml")
-FILES = ("pyproject.toml", "Makefile", "docker-compose.yml", "requirements-lambda.lock", "requirements-embedded.lock")
+LOCKS = ("requirements-lambda.lock", "requirements-embedded.lock")
+FILES = ("pyproject.toml", "Makefile", "docker-compose.yml", ".env.example", *LOCKS)
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,7 @@ class Checkout:
         self.write(path, text.replace(old, new))
 
     def _environment(self, variables: dict[str, str]) -> dict[str, str]:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        return {**inherited, "LOCAL_DIR": str(self.local), **variables}
+        return {**stack.environment(), "LOCAL_DIR": str(self.local), **variables}
 
 
 def copied(folder: Path, local: Path) -> Checkout:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import shutil
 import socket
@@ -21,21 +22,41 @@ import psutil
 
 from bootstrap.deploy import client
 from bootstrap.paths import ROOT
+from bootstrap.settings import KEPT_SECONDS
 from bootstrap.targets import TARGETS, Place
 from client import TaskClient
+from lambdas.common.kinds import load
 from lambdas.common.queue import TaskQueue
 from lambdas.common.store import TaskStore
+from lambdas.process_task import kinds
+from scripts.walkthrough import unset
+
+
+def function_timeout(seconds: int) -> str:
+    """At least so much, and enough for the slowest kind of this checkout."""
+    slowest = max((kind["timeout_seconds"] or 0 for kind in load(kinds).manifest()), default=0)
+    return str(max(seconds, math.ceil(slowest) + KEPT_SECONDS))
+
 
 FAST = {
     "FAILURE_RATE": "0",
     "WORK_SECONDS": "0",
+    "MAX_RETRIES": "2",
     "BACKOFF_BASE_SECONDS": "1",
+    "BACKOFF_CAP_SECONDS": "900",
+    "BACKOFF_JITTER": "equal",
+    "BATCH_SIZE": "10",
+    "BATCH_WINDOW_SECONDS": "0",
     "MAX_CONCURRENCY": "2",
-    "PROCESS_TIMEOUT_SECONDS": "10",
+    "PROCESS_TIMEOUT_SECONDS": function_timeout(10),
+    "RESEND_AFTER_SECONDS": "900",
+    "LOG_LEVEL": "INFO",
+    "FIXED": "full",
+    "API_RATE_LIMIT": "1000",
     "WEBHOOK_NETWORKS": "127.0.0.0/8",
 }
-"""Settings under which the same code is quick: two cores, no work, short waits, failures only on order;
-webhooks reach receivers on this machine."""
+"""Quick settings (two cores, no work, short waits, failures only on order), and those that tests count on whatever the
+defaults are; webhooks reach receivers on this machine."""
 
 PORTS = range(20_000, 32_000)
 """Below those that a system hands out itself: Linux begins at 32768, macOS at 49152."""
@@ -89,12 +110,16 @@ def new_id(name: str = "test") -> str:
     return f"{name}-{uuid.uuid4().hex[:12]}"
 
 
+def environment() -> dict[str, str]:
+    """That of this process without the user's settings and AWS profile."""
+    return {**unset(os.environ), "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+
+
 def bootstrap(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m bootstrap` as a user would, its state kept in `folder`."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    environment = {**inherited, "LOCAL_DIR": str(folder), **variables}
+    env = {**environment(), "LOCAL_DIR": str(folder), **variables}
     command = [sys.executable, "-m", "bootstrap", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
 
 
 def purge_queues(stack: DeployedStack) -> None:
