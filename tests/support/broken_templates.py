@@ -20,6 +20,14 @@ from tests.support.templates import template
 TODAY = date(2026, 11, 24)
 STORAGE, APP = template("storage"), template("app")
 ALARMS = sorted(name for name, one in APP["Resources"].items() if one["Type"] == "AWS::CloudWatch::Alarm")
+FIGURES = {
+    "MAX_RETRIES": "2",
+    "PROCESS_TIMEOUT_SECONDS": "29",
+    "BATCH_SIZE": "10",
+    "BATCH_WINDOW_SECONDS": "0",
+    "QUEUE_RETENTION_SECONDS": "345600",
+}
+"""Settings that the figures below are of, whatever the defaults."""
 
 
 @dataclass
@@ -30,7 +38,7 @@ class World:
     """For code of a test's own."""
     storage: dict[str, Any] = field(default_factory=lambda: deepcopy(STORAGE))
     app: dict[str, Any] = field(default_factory=lambda: deepcopy(APP))
-    variables: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=lambda: dict(FIGURES))
     kinds: list[Kind] = field(default_factory=list)
     today: date = TODAY
     code: Code = preflight.CODE

@@ -15,7 +15,8 @@ from tests.support.templates import template
 
 RESOURCES = template("app")["Resources"]
 ALARMS = {name: each["Properties"] for name, each in RESOURCES.items() if each["Type"] == "AWS::CloudWatch::Alarm"}
-ALARMS["QueueAgeAlarm"] = {**ALARMS["QueueAgeAlarm"], "Threshold": int(settings.read({}).app["QueueAgeAlarmSeconds"])}
+EXPLAINED = int(settings.read({}).app["QueueAgeAlarmSeconds"])
+ALARMS["QueueAgeAlarm"] = {**ALARMS["QueueAgeAlarm"], "Threshold": EXPLAINED}
 MINUTE = 60_000
 TWO_OF_THREE = Alarm.of(
     {
@@ -102,7 +103,7 @@ JUST: dict[str, tuple[list[list[float]], list[list[float]]]] = {
     "TasksDeadAlarm": ([[1]], [[0]]),
     "DeadUnrecordedAlarm": ([[899, 900]], [[899]]),
     "SweeperSilentAlarm": ([], [[0]]),
-    "QueueAgeAlarm": ([[1216]] * 10, [[1216]] * 9),
+    "QueueAgeAlarm": ([[EXPLAINED + 1]] * 10, [[EXPLAINED + 1]] * 9),
     "DlqAgeAlarm": ([[3601]] * 5, [[3601]] * 4),
     "ApiErrorsAlarm": ([[1, *[0] * 18]] * 3, [[1, *[0] * 19]] * 3),
     **{

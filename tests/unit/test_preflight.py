@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import date
-from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 
-from bootstrap import kinds, preflight, settings
+from bootstrap import preflight, settings
 from bootstrap.__main__ import main
 from bootstrap.deploy import Deployment
 from bootstrap.errors import BootstrapError
-from bootstrap.kinds import Kind
-from bootstrap.package import install_dependencies
 from bootstrap.paths import ROOT
 from bootstrap.preflight import RULES
 from bootstrap.rules import data, functions, queues, watching
@@ -29,7 +26,7 @@ from lambdas.common.rows import row_of
 from lambdas.common.task import Message
 from lambdas.process_task import attempt, batch
 from lambdas.submit_task import request
-from tests.support.broken_templates import ALARMS, CASES, TODAY, World, a_kind
+from tests.support.broken_templates import ALARMS, CASES, FIGURES, TODAY, World, a_kind
 from tests.support.stack import FAST
 from tests.support.tasks import a_task
 
@@ -81,19 +78,17 @@ DEPLOYED: Mapping[str, Mapping[str, str]] = {
     "the shortest retention": {"QUEUE_RETENTION_SECONDS": "60"},
     "the most attempts": {"MAX_RETRIES": "20"},
 }
+KINDS = [
+    a_kind(),
+    a_kind(name="slow", attempts=7, timeout_seconds=1, tables=("accounts",), schedule="rate(1 minute)"),
+]
 
 
 @pytest.mark.parametrize("variables", DEPLOYED.values(), ids=DEPLOYED)
 def test_the_templates_as_deployed_keep_every_rule(variables: Mapping[str, str]) -> None:
-    fitted = settings.fitted(settings.read(variables), own_kinds())
+    fitted = settings.fitted(settings.read(variables), KINDS)
     for name, target in TARGETS.items():
-        system = preflight.system(settings.placed(fitted, target), own_kinds(), TODAY)
-        assert preflight.check(system) == [], name
-
-
-@cache
-def own_kinds() -> list[Kind]:
-    return kinds.read(install_dependencies())
+        assert preflight.check(preflight.system(settings.placed(fitted, target), KINDS, TODAY)) == [], name
 
 
 def test_an_alarm_on_an_expression_hears_of_each_of_its_metrics(world: World) -> None:
@@ -200,7 +195,7 @@ def test_the_deprecation_dates_are_those_that_cfn_lint_knows() -> None:
 
 # How it is told. ------------------------------------------------------------------------------------------------------
 
-TOO_LONG = {"QUEUE_RETENTION_SECONDS": "1209600"}
+TOO_LONG = {**FIGURES, "QUEUE_RETENTION_SECONDS": "1209600"}
 
 
 def test_every_rule_says_what_it_asks_and_where_that_comes_from() -> None:

@@ -12,7 +12,6 @@ from lambdas.common.task import SHARDS, IndexClass, class_shard
 from tests.benchmarks.scale import check
 from tests.benchmarks.scale.rates import RATES, heat, most_tasks
 from tests.benchmarks.scale.simulation import (
-    MAX_IN_FLIGHT,
     MOST_POLLERS,
     Setting,
     constant,
@@ -28,8 +27,20 @@ ONE_AT_A_TIME = {"batch_size": 1, "max_concurrency": 1}
 """A queue with one server."""
 
 
+FIGURES: dict[str, Any] = {
+    "work": fixed(1),
+    "batch_size": 10,
+    "batch_window": 0,
+    "max_concurrency": 10,
+    "max_attempts": 3,
+    "backoff": Backoff(5, 900, "equal"),
+    "max_receives": 5,
+}
+"""What the figures below are of, whatever the defaults."""
+
+
 def a_setting(**changes: Any) -> Setting:
-    return Setting(**{"work": fixed(1), **changes})
+    return Setting(**{**FIGURES, **changes})
 
 
 def test_a_server_with_random_arrivals_waits_as_pollaczek_and_khinchine_say() -> None:
@@ -119,20 +130,6 @@ def test_the_settings_at_each_rate_can_be_set() -> None:
         assert str(rate.batch_size) in parameters["BatchSize"]["AllowedValues"]
         assert rate.batch_size <= 10 or rate.batch_window >= 1
         assert rate.max_concurrency <= MOST_POLLERS
-
-
-def test_the_defaults_are_those_of_the_deployment() -> None:
-    parameters, default = template("app")["Parameters"], Setting()
-    assert default.batch_size == int(parameters["BatchSize"]["Default"])
-    assert default.max_concurrency == int(parameters["MaxConcurrency"]["Default"])
-    assert default.max_attempts == parameters["MaxRetries"]["Default"] + 1
-    assert default.backoff == Backoff(
-        parameters["BackoffBaseSeconds"]["Default"],
-        parameters["BackoffCapSeconds"]["Default"],
-        parameters["BackoffJitter"]["Default"],
-    )
-    assert default.max_receives == template("storage")["Parameters"]["MaxReceiveCount"]["Default"]
-    assert default.max_in_flight == MAX_IN_FLIGHT
 
 
 def test_the_overhead_is_found_from_a_run() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from bootstrap import settings
 from bootstrap.errors import BootstrapError
+from bootstrap.paths import ROOT
 from bootstrap.settings import MONITOR_TIMEOUT_SECONDS, SETTINGS, Setting
 from bootstrap.targets import AWS, EMBEDDED, LOCALSTACK
 from lambdas.common.settings import Environment, SettingError
@@ -114,15 +116,22 @@ def test_without_any_variable_every_setting_has_its_default() -> None:
 
 
 def test_the_defaults_are_those_that_the_system_began_with_and_equal_jitter() -> None:
+    """The one test to change with a default: three attempts, batches of ten, …"""
     app = settings.read({}).app
     chosen = ("FailureRate", "WorkSeconds", "MaxRetries", "BackoffBaseSeconds", "BackoffCapSeconds", "BackoffJitter")
-    assert [app[name] for name in chosen] == ["0.3", "1", "2", "5", "900", "equal"]
+    assert [app[name] for name in (*chosen, "BatchSize")] == ["0.3", "1", "2", "5", "900", "equal", "10"]
+
+
+def test_the_example_of_an_env_file_shows_each_setting_with_its_default() -> None:
+    shown = dict(re.findall(r"^# ([A-Z_]+)=(\S*)", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert {**shown, **{setting.variable: setting.default for setting in SETTINGS}} == shown
 
 
 def test_an_override_comes_before_a_variable_and_a_variable_before_the_default() -> None:
     variables = {"MAX_RETRIES": "5", "WORK_SECONDS": "2", "STAGE": "blue", "UNRELATED": "x"}
     values = settings.read(variables, {"MAX_RETRIES": "7"})
-    assert (values.app["MaxRetries"], values.app["WorkSeconds"], values.app["FailureRate"]) == ("7", "2", "0.3")
+    default = settings.read({}).app["FailureRate"]
+    assert (values.app["MaxRetries"], values.app["WorkSeconds"], values.app["FailureRate"]) == ("7", "2", default)
     assert {values.stage, values.app["Stage"], values.storage["Stage"]} == {"blue"}
 
 
@@ -308,9 +317,10 @@ def _functions() -> dict[str, dict[str, Any]]:
 
 
 def test_what_was_changed_is_named_by_its_variable_and_what_was_not_is_left_out() -> None:
-    given = {"MAX_RETRIES": "4", "QUEUE_RETENTION_SECONDS": "60", "FAILURE_RATE": "0.3", "STAGE": "blue"}
+    changed = {"MAX_RETRIES": "9", "QUEUE_RETENTION_SECONDS": "60"}
+    given = {**changed, "FAILURE_RATE": settings.read({}).app["FailureRate"], "STAGE": "blue"}
 
-    assert settings.changed(settings.read(given)) == {"MAX_RETRIES": "4", "QUEUE_RETENTION_SECONDS": "60"}
+    assert settings.changed(settings.read(given)) == changed
     assert settings.changed(settings.read({})) == {}
 
 
@@ -329,7 +339,8 @@ def test_what_was_changed_is_named_by_its_variable_and_what_was_not_is_left_out(
 def test_the_alarm_on_the_age_of_messages_waits_for_what_delay_and_backoff_explain(
     given: dict[str, str], seconds: int
 ) -> None:
-    assert settings.read(given).app["QueueAgeAlarmSeconds"] == str(seconds)
+    base = {"BACKOFF_BASE_SECONDS": "5", "BACKOFF_CAP_SECONDS": "900", "QUEUE_RETENTION_SECONDS": "345600"}
+    assert settings.read({**base, **given}).app["QueueAgeAlarmSeconds"] == str(seconds)
 
 
 def test_the_templates_own_value_of_that_alarm_is_the_one_of_the_defaults() -> None:

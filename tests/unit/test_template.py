@@ -198,11 +198,11 @@ def test_an_ordinary_loader_learns_nothing_of_the_short_forms() -> None:
 
 
 def test_the_templates_of_this_project_are_resolved_whole() -> None:
-    storage = resolve(load(ROOT / "bootstrap/storage.yaml"), "storage.yaml", {})
+    storage = resolve(load(ROOT / "bootstrap/storage.yaml"), "storage.yaml", {"MaxReceiveCount": 6})
     assert storage.outputs["QueueArn"] == Reference("TaskQueue", "Arn")
     assert storage.resources["TaskQueue"].properties["RedrivePolicy"] == {
         "deadLetterTargetArn": Reference("TaskDlq", "Arn"),
-        "maxReceiveCount": 5,
+        "maxReceiveCount": 6,
     }
     assert [queue.name for queue in storage.of_type("AWS::SQS::Queue")] == ["TaskQueue", "TaskDlq"]
     assert template.PSEUDO["AWS::AccountId"] in storage.resources["PackageBucket"].properties["BucketName"]

@@ -21,8 +21,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import cast
 
-from lambdas.common.retry import Backoff
+from bootstrap import settings
+from lambdas.common.retry import Backoff, Jitter
 
 Duration = Callable[[random.Random], float]
 """Draws how long one attempt works."""
@@ -50,7 +52,12 @@ def poisson(rate: float, seconds: float, seed: int) -> Iterator[float]:
         yield at
 
 
-WORK, BACKOFF = fixed(1), Backoff(5, 900, "equal")
+WORK, DEFAULTS = fixed(1), settings.read({})
+BACKOFF = Backoff(
+    float(DEFAULTS.app["BackoffBaseSeconds"]),
+    float(DEFAULTS.app["BackoffCapSeconds"]),
+    cast("Jitter", DEFAULTS.app["BackoffJitter"]),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +65,15 @@ class Setting:
     """The names and defaults are those of the project's settings (bootstrap/settings.py), where it has them."""
 
     work: Duration = WORK
-    batch_size: int = 10
-    batch_window: float = 0
+    batch_size: int = int(DEFAULTS.app["BatchSize"])
+    batch_window: float = int(DEFAULTS.app["BatchWindowSeconds"])
     batch_threads: int | None = None
     """None: as many as the batch has messages, as deployed."""
-    max_concurrency: int = 10
+    max_concurrency: int = int(DEFAULTS.app["MaxConcurrency"])
     failure_rate: float = 0
-    max_attempts: int = 3
+    max_attempts: int = int(DEFAULTS.app["MaxRetries"]) + 1
     backoff: Backoff = BACKOFF
-    max_receives: int = 5
+    max_receives: int = int(DEFAULTS.storage["MaxReceiveCount"])
     """A dead task's message comes back until it has been received so often; then SQS moves it."""
     overhead: float = 0
     """Of a batch beside its work: poll, invocation, the calls of claim and finish, answer."""
