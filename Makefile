@@ -65,7 +65,7 @@ pause: $(RUN) ## work on no more tasks; they are accepted and wait (TARGET=aws)
 	@$(PY) -m bootstrap pause $(if $(filter aws,$(TARGET)),--target aws)
 resume: $(RUN) ## work on tasks again after `make pause` (TARGET=aws)
 	@$(PY) -m bootstrap resume $(if $(filter aws,$(TARGET)),--target aws)
-new-kind: $(RUN) ## write a new kind of task and its test (NAME=resize-image)
+new-kind: $(RUN) ## write a new kind of task, its unit test and its end-to-end test (NAME=resize-image)
 	@$(PY) -m scripts.new_kind "$(NAME)"
 model: $(DEV) ## explore every state in large bounds, then drop each term of each condition (most of an hour)
 	@$(PY) -m tests.model

@@ -1,4 +1,4 @@
-"""A new kind of task, `make new-kind NAME=`: its module and its test, both working, to be made into what is wanted."""
+"""A new kind of task, `make new-kind NAME=`: a module that works, its unit test and its end-to-end test."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(work: Work) -> JsonObject:
     return {{"words": len(words)}}
 '''
 
-TEST = '''"""{title}."""
+UNIT_TEST = '''"""{title}."""
 
 from __future__ import annotations
 
@@ -66,8 +66,37 @@ def test_a_wrong_payload_is_refused_before_it_is_a_task(payload: JsonObject) -> 
     assert payload_error("{name}", payload) is not None
 '''
 
+END_TO_END_TEST = '''"""{title}, end to end on each local AWS."""
+
+from __future__ import annotations
+
+from lambdas.common.task import Status
+from tests.support.stack import DeployedStack
+from tests.support.waiting import eventually
+
+
+def test_a_task_completes_with_its_result(stack: DeployedStack) -> None:
+    task = stack.tasks.submit("{name}", {{"text": "to be or not"}}).wait()
+
+    assert task.result == {{"words": 4}}
+    row = stack.store.get(task.task_id)
+    assert row is not None
+    assert (row.status, row.attempts) == (Status.COMPLETED, 1)
+
+
+def test_a_text_without_words_becomes_a_dead_letter(stack: DeployedStack) -> None:
+    submitted = stack.tasks.submit("{name}", {{"text": "  "}})
+    task = eventually(submitted.get, lambda task: task.dead_letters)
+
+    row = stack.store.get(task.task_id)
+    assert row is not None
+    assert (row.status, row.attempts) == (Status.FAILED_FINAL, 1)
+    assert [letter["error"] for letter in task.dead_letters] == ["PermanentError: the text holds no words"]
+'''
+
 NEXT = """Then
   make test-unit TESTS=tests/unit/test_{module}.py
+  make test-integration TESTS=tests/integration/test_{module}.py
   make watch    # in a second terminal, or `make up` after each change
   .venv/bin/tasks submit --kind {name} '{{"text": "to be or not"}}' --wait"""
 
@@ -78,7 +107,8 @@ def files(name: str) -> dict[Path, str]:
     words = {"name": name, "module": module, "title": name.replace("-", " ").capitalize()}
     return {
         Path("lambdas/process_task/kinds") / f"{module}.py": MODULE.format(**words),
-        Path("tests/unit") / f"test_{module}.py": TEST.format(**words),
+        Path("tests/unit") / f"test_{module}.py": UNIT_TEST.format(**words),
+        Path("tests/integration") / f"test_{module}.py": END_TO_END_TEST.format(**words),
     }
 
 
