@@ -12,13 +12,14 @@ from pathlib import Path
 import boto3
 import pytest
 
-from bootstrap import aws_account, console, package
+from bootstrap import aws_account, console, kinds, package, settings
 from bootstrap.errors import BootstrapError
 from tests.support.account import Account, Said, commands
 from tests.support.stand_in import ACCOUNT, CREDENTIALS, REGION
 from tests.unit.test_deploy_page import grants, policies
 
 STORAGE = {"TaskTable", "TaskQueue", "TaskDlq", "PackageBucket", "ApiKey"}
+RAISED = {"PROCESS_TIMEOUT_SECONDS": "600", "MAX_RETRIES": "20"}
 COMMANDS = ("plan-aws", "deploy-aws", "drift-aws", "destroy-aws")
 
 
@@ -175,21 +176,24 @@ def test_a_stack_lives_from_its_first_plan_to_its_end(quick: Account) -> None:
     assert "Nothing to do: all is as deployed" in said.out
 
     # Raised: the queue first. Lowered: the function first.
-    said = aws("plan-aws", PROCESS_TIMEOUT_SECONDS="60")
-    assert "QueueVisibilitySeconds: 174 -> 360" in said.out
-    assert "ProcessTimeoutSeconds: 29 -> 60" in said.out
-    aws("deploy-aws", "--yes", PROCESS_TIMEOUT_SECONDS="60", MAX_RETRIES="6")
+    usual = settings.fitted(settings.read({}), kinds.read(package.install_dependencies()))
+    seconds, receives = usual.app["ProcessTimeoutSeconds"], usual.storage["MaxReceiveCount"]
+    low, high = (each.storage["QueueVisibilitySeconds"] for each in (usual, settings.read(RAISED)))
+    said = aws("plan-aws", **RAISED)
+    assert f"QueueVisibilitySeconds: {low} -> {high}" in said.out
+    assert f"ProcessTimeoutSeconds: {seconds} -> 600" in said.out
+    aws("deploy-aws", "--yes", **RAISED)
     assert account.between.executed == ["life-tasks-storage", "life-tasks-app"]
     account.between.executed.clear()
     said = aws("plan-aws")
     assert "Plan for life-tasks-storage: nothing to do." in said.out
-    assert "ProcessTimeoutSeconds: 60 -> 29" in said.out
+    assert f"ProcessTimeoutSeconds: 600 -> {seconds}" in said.out
     assert "Then, with the new app in place, life-tasks-storage once more:\n" in said.out
-    assert "QueueVisibilitySeconds: 360 -> 174" in said.out
-    assert "MaxReceiveCount: 9 -> 5" in said.out
+    assert f"QueueVisibilitySeconds: {high} -> {low}" in said.out
+    assert f"MaxReceiveCount: 23 -> {receives}" in said.out
     aws("deploy-aws", "--yes")
     assert account.between.executed == ["life-tasks-app", "life-tasks-storage"]
-    assert visibility(account, "life") == "174"
+    assert visibility(account, "life") == low
 
     # The app goes, the data stay; with data everything goes, once the stage is named.
     account.client("dynamodb").put_item(TableName="life-accounts", Item={"account": {"S": "kept"}})
