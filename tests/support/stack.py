@@ -20,9 +20,11 @@ from typing import Any
 
 import psutil
 
+from bootstrap import embedded
 from bootstrap.deploy import client
 from bootstrap.paths import ROOT
 from bootstrap.settings import KEPT_SECONDS
+from bootstrap.state import Running
 from bootstrap.targets import TARGETS, Place
 from client import TaskClient
 from lambdas.common.kinds import load
@@ -30,6 +32,8 @@ from lambdas.common.queue import TaskQueue
 from lambdas.common.store import TaskStore
 from lambdas.process_task import kinds
 from scripts.walkthrough import unset
+from tests.support.processes import ended
+from tests.support.waiting import eventually
 
 
 def function_timeout(seconds: int) -> str:
@@ -162,9 +166,23 @@ def outputs_of(folder: Path, **variables: str) -> dict[str, Any]:
 
 
 def remove(folder: Path) -> None:
-    """Stop what runs for `folder` and delete it."""
+    """Stop what runs for `folder` and delete it. An embedded AWS is killed: what it would save is not wanted."""
+    server = _embedded_server(folder)
+    if server is not None:
+        family = [server, *server.children(recursive=True)]
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        eventually(lambda: all(ended(process) for process in family))
+        shutil.rmtree(folder)
+        return
     done = bootstrap(folder, "clean")
     assert done.returncode == 0, done.stderr
+
+
+def _embedded_server(folder: Path) -> psutil.Process | None:
+    note = folder / "running.json"
+    return embedded.process_of(Running(**json.loads(note.read_text()))) if note.exists() else None
 
 
 def free_port() -> int:
