@@ -115,8 +115,11 @@ def setting_of(case: Case) -> Setting:
     """As deployed by `stacks.deploy`. A local AWS has its pollers at once."""
     return Setting(
         work=fixed(WORK_SECONDS),
+        batch_size=int(stacks.FAST["BATCH_SIZE"]),
+        batch_window=int(stacks.FAST["BATCH_WINDOW_SECONDS"]),
         max_concurrency=case.max_concurrency,
         failure_rate=case.failure_rate,
+        max_attempts=int(stacks.FAST["MAX_RETRIES"]) + 1,
         backoff=Backoff(float(stacks.FAST["BACKOFF_BASE_SECONDS"]), 900, "equal"),
         first_pollers=case.max_concurrency,
     )
