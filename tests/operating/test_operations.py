@@ -1,19 +1,18 @@
-"""docs/operations.md: every command that it marks as runnable runs, and every alarm has its section."""
+"""docs/operations.md: what its first look shows, its commands for AWS, a section for every alarm.
+
+`make walkthrough` runs every command that the page marks as runnable.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
 from bootstrap.paths import ROOT
-from lambdas.common.task import IndexClass
-from tests.conftest import TESTS
-from tests.support import stack as stacks
-from tests.support.stack import FAST, DeployedStack, new_id
+from tests.support.stack import FAST, DeployedStack
 from tests.support.templates import template
 from tests.support.waiting import eventually
 
@@ -26,13 +25,6 @@ COMMANDS = [
     for command in block.splitlines()
 ]
 FIRST_LOOK = "First look"
-LOOKS = re.compile(r"make logs|\S+awslocal \S+ (get|describe|list)-")
-"""Commands that change nothing: once is enough, in whatever sections they stand."""
-TRIED = [
-    (section, command)
-    for number, (section, command) in enumerate(COMMANDS)
-    if section != FIRST_LOOK and not (LOOKS.match(command) and command in [earlier for _, earlier in COMMANDS[:number]])
-]
 ON_AWS = [command for block in re.findall(r"```sh aws\n(.*?)```", PAGE, re.DOTALL) for command in block.splitlines()]
 LOOKING_ON_AWS = {command for command in ON_AWS if re.match(r"aws \S+ (get|describe|list)-", command)}
 TOOLS = f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"
@@ -46,17 +38,11 @@ ALARMS = {
 
 
 @pytest.fixture(scope="module")
-def own() -> Iterator[DeployedStack]:
-    """An embedded stack of its own, on which a task has died."""
-    folder = stacks.new_folder(TESTS, "operations")
-    try:
-        stack = stacks.deploy(folder, "embedded")
-        task_id = new_id("dead")
-        stack.tasks.submit(payload={"simulate": {"permanent": True}}, task_id=task_id).wait()
-        eventually(lambda: next(iter(stack.store.get_many([task_id]))).index_class, lambda c: c is IndexClass.RECORDED)
-        yield stack
-    finally:
-        stacks.remove(folder)
+def own(embedded_stack: DeployedStack) -> DeployedStack:
+    """A stack on which a task has died."""
+    task = embedded_stack.tasks.submit(payload={"simulate": {"permanent": True}})
+    eventually(task.get, lambda found: found.dead_letters)
+    return embedded_stack
 
 
 def run(stack: DeployedStack, command: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -75,25 +61,12 @@ def run(stack: DeployedStack, command: str, **more: str) -> subprocess.Completed
     return subprocess.run(["bash", "-c", command], cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
 
 
-def test_the_page_has_commands() -> None:
-    assert len(COMMANDS) > 20
-
-
-@pytest.mark.xdist_group("operations")
-@pytest.mark.parametrize(("section", "command"), TRIED, ids=[f"{n}-{c[:40]}" for n, (_, c) in enumerate(TRIED)])
-def test_a_command_of_the_page_works_as_written(own: DeployedStack, section: str, command: str) -> None:
-    done = run(own, command)
-    assert (done.returncode, done.stderr) == (0, ""), f"{section}: {done.stdout}"
-
-
-@pytest.mark.xdist_group("operations")
 @pytest.mark.parametrize("command", sorted(LOOKING_ON_AWS))
 def test_a_command_for_aws_that_only_looks_works_as_written_on_a_local_aws(own: DeployedStack, command: str) -> None:
     done = run(own, command, **an_account(own))
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
 
-@pytest.mark.xdist_group("operations")
 def test_the_look_for_what_failed_shows_what_failed_and_no_more(own: DeployedStack) -> None:
     [command] = [command for command in LOOKING_ON_AWS if "describe-stack-events" in command]
     assert run(own, command, **an_account(own)).stdout == ""
@@ -126,7 +99,6 @@ def parsed(command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", shown], env=variables, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.xdist_group("operations")
 def test_what_the_first_look_shows_is_there(own: DeployedStack) -> None:
     looks = [run(own, command) for section, command in COMMANDS if section == FIRST_LOOK]
     assert {(done.returncode, done.stderr) for done in looks} == {(0, "")}

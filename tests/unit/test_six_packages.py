@@ -12,10 +12,7 @@ from bootstrap.paths import ROOT
 USED = {
     "boto3": ("bootstrap/*.py", r"^import boto3$"),
     "localstack": ("bootstrap/status.py", r'\[str\(.* / "localstack"\), "status"'),
-    "awscli-local": (
-        "README.md",
-        r"```sh run awslocal\n.*bin/awslocal ",
-    ),  # tests/operating/test_looking_inside.py runs it
+    "awscli-local": ("README.md", r"```sh run awslocal\n.*bin/awslocal "),  # `make walkthrough` runs it
     "pytest": ("Makefile", r"^PYTEST := \$\(PY\) -m pytest "),
     "testcontainers": ("tests/support/localstack.py", r"^from testcontainers\."),
     "requests": ("client/*.py", r"^import requests$"),
