@@ -146,8 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
     name = parser.parse_args(arguments).name
     try:
         check(name)
-        made = files(name)
-        write(made)
+        write(files(name))
     except BootstrapError as error:
         console.fail(error.message, error.hint)
         return 1

@@ -227,8 +227,11 @@ def environment(variables: Mapping[str, str], port: int, project: str) -> dict[s
 
 def unset(variables: Mapping[str, str]) -> dict[str, str]:
     """Without what is set for this project, its client, AWS or make."""
-    others = ("AWS_", "TASKS_", "MAKE", "MFLAGS")
-    return {name: value for name, value in variables.items() if name not in OWN and not name.startswith(others)}
+    return {
+        name: value
+        for name, value in variables.items()
+        if name not in OWN and not name.startswith(("AWS_", "TASKS_", "MAKE", "MFLAGS"))
+    }
 
 
 def check(root: Path) -> None:
