@@ -6,6 +6,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 RUN := .venv/run-$(shell sha256sum requirements.lock 2>/dev/null | cut -c1-12)
 DEV := .venv/dev-$(shell sha256sum requirements-dev.lock 2>/dev/null | cut -c1-12)
+# The tests of one module stay together in one process. Most of end-to-end tests is waiting: three processes for a core.
 PYTEST := $(PY) -m pytest --dist loadgroup --no-loadscope-reorder --durations 10 --durations-min 1 $(PYTEST_ARGS)
 PIP := $(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r
 export PYTHONUNBUFFERED := 1
@@ -25,7 +26,7 @@ demo: $(RUN) $(if $(PNG),$(DEV)) ## run 100 tasks to their ends and account for 
 	@$(PY) -m scripts.demo
 test: $(DEV) ## unit, contract and end-to-end tests on the embedded AWS; no Docker, no browser
 	@echo "Testing units, contracts, and tasks end to end on the embedded AWS"
-	@$(PYTEST) -n 4 --on embedded tests/unit tests/contract tests/integration
+	@$(PYTEST) -n 6 --on embedded tests/unit tests/contract tests/integration
 dashboard: $(RUN) ## open the page of the stack, with its key; prints the address where there is no display (TARGET=aws)
 	@$(PY) -m scripts.dashboard $(if $(filter aws,$(TARGET)),--target aws)
 logs: $(RUN) ## what the functions say (SINCE=10m TASK=id FN=process-task LEVEL=WARNING FOLLOW=1 JSON=1 TARGET=aws)
@@ -50,10 +51,10 @@ test-unit: $(DEV) ## only the tests that need nothing running (TESTS=file)
 	@$(PYTEST) -n 2 $(or $(TESTS),tests/unit)
 test-integration: $(DEV) ## tasks end to end on the embedded AWS and on LocalStack by testcontainers (TESTS=file REQUIRE_LOCALSTACK=1)
 	@echo "Testing tasks end to end on the embedded AWS and on LocalStack"
-	@$(PYTEST) -n 4 $(or $(TESTS),tests/integration)
+	@$(PYTEST) -n 6 $(or $(TESTS),tests/integration)
 test-rest: $(DEV) ## what `make test` leaves out: LocalStack, a browser, the inner loop, doctor, fuzz, chaos, AWS stand-ins
 	@echo "Testing what \`make test\` leaves out: LocalStack, the browser, every command"
-	@$(PYTEST) -n 4 --rest tests
+	@$(PYTEST) -n 6 --rest tests
 test-all: test test-rest ## every test, on both local AWSs and in a browser
 load: $(RUN) ## load test of the running stack (COUNT=100 CONCURRENCY=1)
 	@url=$$($(PY) -m bootstrap outputs --url) && $(PY) -m scripts.load_test "$$url" $(or $(COUNT),100) $(or $(CONCURRENCY),1)

@@ -241,7 +241,7 @@ def test_ctrl_c_ends_the_watch_in_order_and_the_stack_goes_on(own: Loop, tmp_pat
     with own.checkout.started("scripts.watch", log) as watch:
         eventually(log.read_text, lambda text: "Save a file" in text, seconds=180)
         watch.send_signal(signal.SIGINT)
-        assert watch.wait(30) == 130
+        assert watch.wait(60) == 130
     assert log.read_text().rstrip().endswith("The stack goes on with the code of the last save.")
     assert TaskClient(own.stack.outputs["api_url"], own.stack.outputs["api_key"]).stats() is not None
 

@@ -53,7 +53,7 @@ BAD_BODIES = {
 
 def post(stack: DeployedStack, body: str, content_type: str = "application/json") -> requests.Response:
     headers = {"x-api-key": stack.outputs["api_key"], "Content-Type": content_type}
-    return requests.post(stack.outputs["api_url"], data=body.encode(), headers=headers, timeout=30)
+    return requests.post(stack.outputs["api_url"], data=body.encode(), headers=headers, timeout=60)
 
 
 @pytest.mark.parametrize("name", BAD_BODIES)
@@ -92,7 +92,7 @@ def test_a_number_of_60_digits_and_every_character_come_back_as_they_were_sent(s
     assert post(stack, '{"taskId": "%s", "payload": %s}' % (task_id, payload)).status_code == 202
 
     headers = {"x-api-key": stack.outputs["api_key"]}
-    answer = requests.get(f"{stack.outputs['api_url']}/{task_id}", headers=headers, timeout=30)
+    answer = requests.get(f"{stack.outputs['api_url']}/{task_id}", headers=headers, timeout=60)
     assert payload.encode() in answer.content
 
 
@@ -106,7 +106,7 @@ def test_the_largest_payload_comes_back_with_every_character_of_the_basic_plane(
     assert post(stack, '{"taskId": "%s", "payload": %s}' % (task_id, payload)).status_code == 202
 
     headers = {"x-api-key": stack.outputs["api_key"]}
-    answer = requests.get(f"{stack.outputs['api_url']}/{task_id}", headers=headers, timeout=30)
+    answer = requests.get(f"{stack.outputs['api_url']}/{task_id}", headers=headers, timeout=60)
     assert payload.encode() in answer.content
 
 
@@ -114,7 +114,7 @@ def test_the_largest_payload_comes_back_with_every_character_of_the_basic_plane(
 def test_without_the_key_there_is_403_on_every_path(stack: DeployedStack, key: str | None) -> None:
     headers = {} if key is None else {"x-api-key": key}
     for path in ("/tasks", "/tasks/x", "/dead-letters", "/stats", "/elsewhere"):
-        answer = requests.get(stack.outputs["base_url"] + path, headers=headers, timeout=30)
+        answer = requests.get(stack.outputs["base_url"] + path, headers=headers, timeout=60)
         assert answer.status_code == 403
     with pytest.raises(Forbidden):
         TaskClient(stack.outputs["api_url"], key or "").submit()
@@ -122,7 +122,7 @@ def test_without_the_key_there_is_403_on_every_path(stack: DeployedStack, key: s
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 def test_a_wrong_method_on_tasks_is_405_and_names_the_right_one(stack: DeployedStack, method: str) -> None:
-    answer = requests.request(method, stack.outputs["api_url"], headers=key_of(stack), timeout=30)
+    answer = requests.request(method, stack.outputs["api_url"], headers=key_of(stack), timeout=60)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (405, "method_not_allowed")
     assert "POST" in answer.json()["error"]["message"]
@@ -132,19 +132,19 @@ def test_a_wrong_method_on_tasks_is_405_and_names_the_right_one(stack: DeployedS
 def test_a_wrong_method_on_a_task_is_405(stack: DeployedStack, method: str) -> None:
     url = f"{stack.outputs['api_url']}/{new_id()}"
 
-    assert requests.request(method, url, headers=key_of(stack), timeout=30).status_code == 405
+    assert requests.request(method, url, headers=key_of(stack), timeout=60).status_code == 405
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/tasks/a/b", "/tasks-x"])
 def test_a_wrong_path_is_404(stack: DeployedStack, path: str) -> None:
-    answer = requests.get(stack.outputs["base_url"] + path, headers=key_of(stack), timeout=30)
+    answer = requests.get(stack.outputs["base_url"] + path, headers=key_of(stack), timeout=60)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize("task_id", ["nobody", "x" * 500, "%00", "a%20b", "%ff", "☃"])
 def test_a_task_that_is_not_there_is_404(stack: DeployedStack, task_id: str) -> None:
-    answer = requests.get(f"{stack.outputs['api_url']}/{task_id}", headers=key_of(stack), timeout=30)
+    answer = requests.get(f"{stack.outputs['api_url']}/{task_id}", headers=key_of(stack), timeout=60)
 
     assert answer.status_code == 404
 

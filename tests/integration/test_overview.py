@@ -54,7 +54,7 @@ def one_by_one(stack: DeployedStack, kind: str) -> Iterator[str]:
     while cursor is not None:
         query = {"kind": kind, "limit": "1", **({"cursor": cursor} if cursor else {})}
         headers = {"x-api-key": stack.outputs["api_key"]}
-        page = requests.get(stack.outputs["api_url"], params=query, headers=headers, timeout=30).json()
+        page = requests.get(stack.outputs["api_url"], params=query, headers=headers, timeout=60).json()
         yield from (task["taskId"] for task in page["tasks"])
         cursor = page["cursor"]
 
@@ -112,9 +112,9 @@ def test_stats_tell_what_stands_and_what_ended(stack: DeployedStack) -> None:
 
 @pytest.mark.embedded
 def test_the_page_and_the_description_need_no_key(stack: DeployedStack) -> None:
-    page = requests.get(f"{stack.outputs['base_url']}/", timeout=30)
+    page = requests.get(f"{stack.outputs['base_url']}/", timeout=60)
     assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
-    described = requests.get(f"{stack.outputs['base_url']}/openapi.json", timeout=30)
+    described = requests.get(f"{stack.outputs['base_url']}/openapi.json", timeout=60)
     document = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text())
     found = kinds.read(package.install_dependencies())
     assert described.json() == json.loads(json.dumps(with_kinds(document, found)))
@@ -124,7 +124,7 @@ def test_the_page_and_the_description_need_no_key(stack: DeployedStack) -> None:
 def test_an_answer_is_the_same_compressed_and_not(path: str, stack: DeployedStack) -> None:
     url, key = stack.outputs["base_url"] + path, stack.outputs["api_key"]
     plain, packed = (
-        requests.get(url, headers={"x-api-key": key, "Accept-Encoding": coding}, timeout=30)
+        requests.get(url, headers={"x-api-key": key, "Accept-Encoding": coding}, timeout=60)
         for coding in ("identity", "gzip")
     )
     assert plain.status_code == packed.status_code == 200
@@ -139,6 +139,6 @@ def test_an_answer_is_the_same_compressed_and_not(path: str, stack: DeployedStac
 def test_a_browser_that_has_the_page_gets_no_second_copy(form: str, stack: DeployedStack) -> None:
     """An answer that was compressed on its way may have a weak tag."""
     url = f"{stack.outputs['base_url']}/"
-    tag = requests.get(url, timeout=30).headers["ETag"].removeprefix("W/")
-    again = requests.get(url, headers={"If-None-Match": form.format(tag)}, timeout=30)
+    tag = requests.get(url, timeout=60).headers["ETag"].removeprefix("W/")
+    again = requests.get(url, headers={"If-None-Match": form.format(tag)}, timeout=60)
     assert (again.status_code, again.content) == (304, b"")

@@ -267,7 +267,7 @@ def served_after_up(checkout: Path, here: DeployedStack) -> str:
     kept = "keeps_api_url" in here.place.target.capabilities
     assert (outputs["api_url"] == here.outputs["api_url"]) is kept or "The API URL changed" in done.stdout
     url, headers = f"{outputs['base_url']}/health", {"x-api-key": outputs["api_key"]}
-    message = requests.get(url, headers=headers, timeout=30).json()["error"]["message"]
+    message = requests.get(url, headers=headers, timeout=60).json()["error"]["message"]
     return str(message).removeprefix("No such path in ").split(".")[0]
 
 

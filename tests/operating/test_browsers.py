@@ -38,7 +38,7 @@ def for_app(stack: DeployedStack) -> Iterator[DeployedStack]:
 
 def ask(stack: DeployedStack, method: str, path: str, origin: str, **headers: str) -> requests.Response:
     url = stack.outputs["base_url"] + path
-    return requests.request(method, url, headers={"Origin": origin, **headers}, timeout=30)
+    return requests.request(method, url, headers={"Origin": origin, **headers}, timeout=60)
 
 
 def with_key(stack: DeployedStack, method: str, path: str, origin: str) -> requests.Response:

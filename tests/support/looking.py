@@ -34,7 +34,7 @@ def call(stack: DeployedStack, method: str, path: str, body: str = "", **query: 
     """A request with the key of the stack."""
     headers = {"x-api-key": stack.outputs["api_key"], "Content-Type": "application/json"}
     url = stack.outputs["base_url"] + path
-    return requests.request(method, url, params=query, data=body.encode(), headers=headers, timeout=30)
+    return requests.request(method, url, params=query, data=body.encode(), headers=headers, timeout=60)
 
 
 def once(stack: DeployedStack) -> TaskClient:

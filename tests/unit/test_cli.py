@@ -680,7 +680,7 @@ def on_a_terminal(server: Server, *words: str, **more: str) -> str:
         written = b""
         while piece := _read(ours):
             written += piece
-        process.wait(30)
+        process.wait(60)
     os.close(ours)
     return written.decode()
 

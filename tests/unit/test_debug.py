@@ -301,7 +301,7 @@ def test_what_a_debugger_says_reaches_the_worker_and_back_and_both_ends_end_toge
         debugger.sendall(b"world")
         assert read(debugger, len(b"hello world")) == b"hello world"
         assert said == ["A debugger attached."]
-    assert echo.gone.wait(30)
+    assert echo.gone.wait(60)
     eventually(lambda: said, lambda said: said[1:] == ["The debugger is gone; what was paused goes on."])
     relay.close()
 
@@ -313,7 +313,7 @@ def test_closing_the_relay_ends_every_line_so_that_a_paused_worker_goes_on(echo:
         assert read(debugger, len(b"hello ")) == b"hello "
         relay.close()
         assert debugger.recv(1) == b""
-        assert echo.gone.wait(30)
+        assert echo.gone.wait(60)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", relay.port))
 
