@@ -48,7 +48,7 @@ destroy-aws: $(RUN) ## delete the app stack (YES=1); the data only with DATA=del
 
 ##@ More
 test-unit: $(DEV) ## only the tests that need nothing running (TESTS=file)
-	@$(PYTEST) -n 2 $(or $(TESTS),tests/unit)
+	@$(PYTEST) -n 3 $(or $(TESTS),tests/unit)
 test-integration: $(DEV) ## tasks end to end on the embedded AWS and on LocalStack by testcontainers (TESTS=file REQUIRE_LOCALSTACK=1)
 	@echo "Testing tasks end to end on the embedded AWS and on LocalStack"
 	@$(PYTEST) -n 6 $(or $(TESTS),tests/integration)
