@@ -35,6 +35,7 @@ END_OF_FILE = "END-OF-SAVED-FILE"
 OWN = frozenset(re.findall(r"^# (?!LOCALSTACK)([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
 """What a user sets for this project; which LocalStack a machine has counts as part of the machine."""
 LOOK_SECONDS = 0.1
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 # Each command tells its line before it runs, with the time and how much was printed until then. The file is opened anew
 # each time: what a command leaves running has no part of it.
 TELL = 'echo "$LINENO ${EPOCHREALTIME/,/.} $(wc -c < "$WALKTHROUGH/output")" >> "$WALKTHROUGH/marks"'
@@ -124,6 +125,8 @@ class Walk:
         steps = Steps(name, text.splitlines(), self.folder)
         (self.folder / "script").write_text(PREAMBLE + bash)
         with steps.output.open("wb") as output:
+            # An interrupt waits until `close` knows the process that it has to stop.
+            signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
             self._running = subprocess.Popen(
                 ["bash", str(self.folder / "script")],
                 cwd=self.clone if self.clone.exists() else self.folder,
@@ -132,7 +135,9 @@ class Walk:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS),
             )
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
             while (code := self._running.poll()) is None:
                 steps.look()
                 time.sleep(LOOK_SECONDS)
@@ -251,8 +256,9 @@ def clone(repository: Path, folder: Path) -> None:
     Raises:
         BootstrapError: git refuses.
     """
-    command = ["git", "clone", "--quiet", str(repository), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "clone", "--quiet", str(repository), str(folder)], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise BootstrapError(f"git clone failed: {done.stderr.strip()}")
 
@@ -274,12 +280,8 @@ def walk(root: Path, variables: Mapping[str, str]) -> bool:
     return good
 
 
-def _interrupted(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> int:
-    signal.signal(signal.SIGTERM, _interrupted)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return 0 if walk(ROOT, os.environ) else 1
     except BootstrapError as error:
