@@ -8,8 +8,8 @@ import yaml
 
 from bootstrap.paths import ROOT
 
-LONG = {"chaos", "bench", "test-integration"}
-"""On GitHub alone, in jobs of their own: `.ci/run` shows chaos and the benchmark small, by `make test-rest`."""
+LONG = {"chaos", "test-integration"}
+"""On GitHub alone, in jobs of their own: `make test-rest` has a short chaos run and both halves of integration."""
 
 
 def test_ci_run_and_github_run_the_same_targets() -> None:
