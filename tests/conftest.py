@@ -36,8 +36,10 @@ ON_BACKENDS = ("stack", "table", "own")
 """Fixtures whose parameter names a backend."""
 QUICK = ("unit", "contract", "integration")
 """Folders that `make test` runs, on the embedded AWS."""
-ORDER = ("integration/faults", "integration", "contract", "", "integration/test_schedule.py")
-"""What waits begins first, beside what computes; what needs an old stack begins last."""
+SHARING = ("local_aws",)
+"""Folders whose modules share a stack of their own for each local AWS."""
+ORDER = ("local_aws", "integration/faults", "integration", "contract", "", "integration/test_schedule.py")
+"""What waits longest begins first, beside what computes; what needs an old stack begins last."""
 LAST_LINE = pytest.StashKey[str]()
 NEEDS = (
     "needs(capability): skipped on a target that lacks this capability (bootstrap/targets.py), and listed at the end"
@@ -157,7 +159,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             capability = marker.args[0]
             if backend and capability not in TARGETS[backend].capabilities:
                 item.add_marker(pytest.mark.skip(reason=f"{backend} lacks {capability}"))
-        item.add_marker(pytest.mark.xdist_group("localstack" if _is_shared(item) else f"{item.path.stem}-{backend}"))
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
     yield
     items.sort(key=_rank)
 
@@ -167,6 +169,14 @@ def _rank(item: pytest.Item) -> int:
     path = item.path.relative_to(ROOT / "tests").as_posix()
     place = max((start for start in ORDER if path.startswith(start)), key=len)
     return -1 if _is_shared(item) and place != ORDER[-1] else ORDER.index(place)
+
+
+def _group(item: pytest.Item) -> str:
+    """What one process runs, from its first test to its last."""
+    backend, folder = _backend(item), item.path.parent.name
+    if _is_shared(item):
+        return "localstack"
+    return f"{folder if backend and folder in SHARING else item.path.stem}-{backend}"
 
 
 def _is_shared(item: pytest.Item) -> bool:

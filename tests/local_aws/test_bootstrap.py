@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -18,26 +17,12 @@ import requests
 from bootstrap.package import OPENAPI
 from bootstrap.paths import ROOT
 from client import TaskClient
-from tests.conftest import BACKENDS, own_stack
+from tests.local_aws.conftest import SETTINGS, place_of
 from tests.support import stack as stacks
 from tests.support.account import commands
 from tests.support.processes import ended
 from tests.support.stack import FAST, DeployedStack, bootstrap, free_port
 from tests.support.waiting import eventually
-
-
-@pytest.fixture(scope="module", params=BACKENDS)
-def own(request: pytest.FixtureRequest) -> Iterator[DeployedStack]:
-    """On a local AWS of this module's own, for its tests to break and repair."""
-    with own_stack(request.param, "bootstrap", {}) as stack:
-        yield stack
-
-
-@pytest.fixture
-def here(own: DeployedStack) -> DeployedStack:
-    """As it now is; whatever a test takes away it puts back."""
-    return DeployedStack(stacks.outputs_of(own.folder), own.folder)
-
 
 on_embedded_only = pytest.mark.parametrize("own", ["embedded"], indirect=True)
 """For what only a process that `up` starts by itself can show."""
@@ -48,11 +33,7 @@ def pid_of(folder: Path) -> int:
 
 
 def up(stack: DeployedStack, **variables: str) -> subprocess.CompletedProcess[str]:
-    return bootstrap(stack.folder, "up", **{**FAST, **place_of(stack), **variables})
-
-
-def place_of(stack: DeployedStack) -> dict[str, str]:
-    return {"TARGET": stack.outputs["target"], "EDGE_PORT": stack.outputs["endpoint_url"].rsplit(":", 1)[1]}
+    return bootstrap(stack.folder, "up", **{**SETTINGS, **place_of(stack), **variables})
 
 
 def test_up_again_changes_nothing_and_says_so(here: DeployedStack) -> None:
@@ -199,9 +180,9 @@ def test_destroy_leaves_no_resource_behind_and_the_three_steps_bring_it_back(her
     assert here.aws("cloudwatch").describe_alarms()["MetricAlarms"] == []
     assert "nothing to delete" in bootstrap(here.folder, "destroy").stdout
 
-    assert "Type `python -m bootstrap storage`" in bootstrap(here.folder, "package", **FAST).stderr
+    assert "Type `python -m bootstrap storage`" in bootstrap(here.folder, "package", **SETTINGS).stderr
     for step in ("storage", "package", "app"):
-        done = bootstrap(here.folder, step, **FAST)
+        done = bootstrap(here.folder, step, **SETTINGS)
         assert done.returncode == 0, done.stderr
     outputs = stacks.outputs_of(here.folder)
     assert TaskClient(outputs["api_url"], outputs["api_key"]).submit(payload={}).wait().status == "COMPLETED"
@@ -226,7 +207,7 @@ def up_from(checkout: Path, stack: DeployedStack) -> subprocess.CompletedProcess
     return subprocess.run(
         [sys.executable, "-m", "bootstrap", "up"],
         cwd=checkout,
-        env={**os.environ, **FAST, **place_of(stack), "LOCAL_DIR": str(stack.folder)},
+        env={**os.environ, **SETTINGS, **place_of(stack), "LOCAL_DIR": str(stack.folder)},
         capture_output=True,
         text=True,
         timeout=120,

@@ -16,31 +16,21 @@ from bootstrap import embedded
 from client import TaskClient, Unavailable
 from lambdas.common.task import TERMINAL, Status
 from scripts.ledger import Ledger
-from tests.conftest import BACKENDS, own_stack
+from tests.local_aws.conftest import SETTINGS, place_of
 from tests.support import faulty, workers
 from tests.support import stack as stacks
 from tests.support.looking import balance, sweep, until_queues_are_empty
 from tests.support.processes import ended
-from tests.support.stack import FAST, DeployedStack, bootstrap, function_timeout, new_id
+from tests.support.stack import DeployedStack, bootstrap, new_id
 from tests.support.waiting import eventually
 
-SETTINGS = {**FAST, "PROCESS_TIMEOUT_SECONDS": function_timeout(4), "RESEND_AFTER_SECONDS": "5"}
-"""A submit whose worker is replaced between row and message is for the sweeper to heal, and within the test."""
 COMES_BACK_SECONDS = 3
 ACCEPTED = 20
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
-def own(request: pytest.FixtureRequest) -> Iterator[DeployedStack]:
-    with own_stack(request.param, "ground", SETTINGS) as stack:
-        yield stack
-
-
 def up(stack: DeployedStack, **changes: str) -> DeployedStack:
     """`up` again, at the same place."""
-    port = stack.outputs["endpoint_url"].rsplit(":", 1)[1]
-    where = {"TARGET": stack.outputs["target"], "EDGE_PORT": port}
-    done = bootstrap(stack.folder, "up", **{**SETTINGS, **where, **changes})
+    done = bootstrap(stack.folder, "up", **{**SETTINGS, **place_of(stack), **changes})
     assert done.returncode == 0, done.stderr
     return DeployedStack(stacks.outputs_of(stack.folder), stack.folder)
 
@@ -53,41 +43,41 @@ def swept(stack: DeployedStack, accepted: list[str]) -> Ledger:
 # A deploy. ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_deploy_in_the_middle_of_a_run_loses_no_task_and_does_none_twice(own: DeployedStack) -> None:
+def test_a_deploy_in_the_middle_of_a_run_loses_no_task_and_does_none_twice(here: DeployedStack) -> None:
     account, over = new_id("account"), Event()
     accepted: list[str] = []
 
     def deposit() -> None:
-        client = TaskClient(own.outputs["api_url"], own.outputs["api_key"])
-        while not over.is_set():
+        client = TaskClient(here.outputs["api_url"], here.outputs["api_key"])
+        while not over.wait(0.1):
             accepted.append(client.submit("deposit", {"account": account, "amount": 1}).task_id)
 
     def variables() -> Any:
-        name = own.outputs["functions"]["ProcessTask"]
-        return own.aws("lambda").get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+        name = here.outputs["functions"]["ProcessTask"]
+        return here.aws("lambda").get_function_configuration(FunctionName=name)["Environment"]["Variables"]
 
-    with faulty.visibility(own, "queue_url", COMES_BACK_SECONDS), ThreadPoolExecutor(2) as pool:
+    with faulty.visibility(here, "queue_url", COMES_BACK_SECONDS), ThreadPoolExecutor(2) as pool:
         running = [pool.submit(deposit) for _ in range(2)]
         try:
             eventually(lambda: len(accepted) >= ACCEPTED)
-            up(own, LOG_LEVEL="DEBUG", BATCH_SIZE="5", MAX_RETRIES="3")
+            up(here, LOG_LEVEL="DEBUG", BATCH_SIZE="5", MAX_RETRIES="3")
             # A slow deploy may outlast any count of tasks: only one that was submitted to it shows that it serves.
-            eventually(lambda: {task.max_attempts for task in own.store.get_many(accepted[-1:])}, {4}.__eq__)
+            eventually(lambda: {task.max_attempts for task in here.store.get_many(accepted[-1:])}, {4}.__eq__)
         finally:
             over.set()
         for one in running:
             one.result()
-        ledger = eventually(lambda: swept(own, accepted), Ledger.at_rest, seconds=240)
+        ledger = eventually(lambda: swept(here, accepted), Ledger.at_rest, seconds=240)
 
     assert (variables()["LOG_LEVEL"], variables()["BATCH_THREADS"]) == ("DEBUG", "5")
-    mapping = own.aws("lambda").get_event_source_mapping(UUID=own.outputs["mapping_id"])
+    mapping = here.aws("lambda").get_event_source_mapping(UUID=here.outputs["mapping_id"])
     assert (mapping["BatchSize"], mapping["State"]) == (5, "Enabled")
     # Tasks of both deployments were on their way: each kept the attempts it was submitted with.
     assert {task.max_attempts for task in ledger.tasks.values()} == {3, 4}
-    assert ledger.problems(ledger.dead(own.store)) == []
+    assert ledger.problems(ledger.dead(here.store)) == []
     assert {task.status for task in ledger.tasks.values()} == {Status.COMPLETED}
-    assert balance(own, account) == len(accepted)
-    until_queues_are_empty(own)
+    assert balance(here, account) == len(accepted)
+    until_queues_are_empty(here)
 
 
 # A local AWS that is killed. ------------------------------------------------------------------------------------------
@@ -126,36 +116,36 @@ def submitted(stack: DeployedStack, name: str, held: float = 0.5) -> list[str]:
 
 
 def test_a_local_aws_killed_in_the_middle_goes_on_with_what_it_had_saved_and_what_it_lost_is_named(
-    own: DeployedStack,
+    here: DeployedStack,
 ) -> None:
-    keeps = "keeps_data" in own.place.target.capabilities
-    saved = submitted(own, "saved") if keeps else []
+    keeps = "keeps_data" in here.place.target.capabilities
+    saved = submitted(here, "saved") if keeps else []
     if keeps:  # a clean stop in the middle saves everything, the messages too
-        assert bootstrap(own.folder, "down").returncode == 0
-        own = up(own)
-    store = own.store
-    lost = submitted(own, "lost", held=2)
+        assert bootstrap(here.folder, "down").returncode == 0
+        here = up(here)
+    store = here.store
+    lost = submitted(here, "lost", held=2)
     on_their_way = [task for task in store.get_many(saved + lost) if task.status not in TERMINAL]
     assert on_their_way, "the kill would hit nothing"
 
-    with killed(own):
-        assert bootstrap(own.folder, "status").returncode == 1
+    with killed(here):
+        assert bootstrap(here.folder, "status").returncode == 1
         with pytest.raises(Unavailable):
-            TaskClient(own.outputs["api_url"], own.outputs["api_key"], tries=1, timeout=5).submit(payload={})
-    own = up(own)
+            TaskClient(here.outputs["api_url"], here.outputs["api_key"], tries=1, timeout=5).submit(payload={})
+    here = up(here)
 
-    with faulty.visibility(own, "queue_url", COMES_BACK_SECONDS):
+    with faulty.visibility(here, "queue_url", COMES_BACK_SECONDS):
         ledger = eventually(
-            lambda: swept(own, saved + lost),
+            lambda: swept(here, saved + lost),
             lambda ledger: not ledger.open() and len(ledger.tasks) >= len(saved),
             seconds=120,
         )
     # What was saved is there and ends; what was not is named one by one, and nothing is passed over in silence.
     assert {task_id: ledger.tasks[task_id].status for task_id in saved} == dict.fromkeys(saved, Status.COMPLETED)
     assert ledger.missing() == lost
-    assert ledger.problems(ledger.dead(own.store)) == [f"lost: no row for accepted task {task_id}" for task_id in lost]
+    assert ledger.problems(ledger.dead(here.store)) == [f"lost: no row for accepted task {task_id}" for task_id in lost]
     assert not ledger.at_rest()
     # Whoever submits them again gets them done.
-    again = [own.tasks.submit(payload={}, task_id=task_id) for task_id in lost]
+    again = [here.tasks.submit(payload={}, task_id=task_id) for task_id in lost]
     assert all(one.new for one in again)
     assert {one.wait().status for one in again} == {"COMPLETED"}
