@@ -6,10 +6,12 @@ PYTHON ?= python3
 PY := .venv/bin/python
 RUN := .venv/run-$(shell sha256sum requirements.lock 2>/dev/null | cut -c1-12)
 DEV := .venv/dev-$(shell sha256sum requirements-dev.lock 2>/dev/null | cut -c1-12)
-# The tests of one module stay together in one process. Most of end-to-end tests is waiting: three processes for a core.
+# The tests of one module stay together in one process. Most of end-to-end tests is waiting: more processes than cores.
 PYTEST := $(PY) -m pytest --dist loadgroup --no-loadscope-reorder --durations 10 --durations-min 1 $(PYTEST_ARGS)
 PIP := $(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r
 export PYTHONUNBUFFERED := 1
+# pytest rewrites its assertions once, not in every process of every run.
+unexport PYTHONDONTWRITEBYTECODE
 ifneq ($(wildcard .env),)
 include .env
 export
@@ -54,7 +56,7 @@ test-integration: $(DEV) ## tasks end to end on the embedded AWS and on LocalSta
 	@$(PYTEST) -n 6 $(or $(TESTS),tests/integration)
 test-rest: $(DEV) ## what `make test` leaves out: LocalStack, a browser, the inner loop, doctor, fuzz, chaos, AWS stand-ins
 	@echo "Testing what \`make test\` leaves out: LocalStack, the browser, every command"
-	@$(PYTEST) -n 6 --rest tests
+	@$(PYTEST) -n 4 --rest tests
 test-all: test test-rest ## every test, on both local AWSs and in a browser
 load: $(RUN) ## load test of the running stack (COUNT=100 CONCURRENCY=1)
 	@url=$$($(PY) -m bootstrap outputs --url) && $(PY) -m scripts.load_test "$$url" $(or $(COUNT),100) $(or $(CONCURRENCY),1)
