@@ -211,7 +211,7 @@ def test_modules_are_known_by_their_names_in_the_checkout(function: Path) -> Non
     module = importlib.import_module(f"{entry.CODE}.debugged_for_a_test.handler")
     assert module.handle("an event", None) == ("/checkout/lambdas/debugged_for_a_test/handler.py", "an event")
     assert module.__file__ == str(function / "lambdas/debugged_for_a_test/handler.py")
-    assert not list(function.rglob("*.pyc")), "a bytecode file would bring the other name back"
+    assert not list(Path(module.__file__).parent.rglob("*.pyc")), "a bytecode file would bring the other name back"
 
 
 def test_the_real_handler_answers_all_but_the_call_that_wakes_a_worker(
