@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 
@@ -31,6 +32,7 @@ from lambdas.common.kinds import load
 from lambdas.common.queue import TaskQueue
 from lambdas.common.store import TaskStore
 from lambdas.process_task import kinds
+from scripts import running
 from scripts.walkthrough import unset
 from tests.support.processes import ended
 from tests.support.waiting import eventually
@@ -161,8 +163,9 @@ def deploy(folder: Path, target: str = "embedded", port: int | None = None, **va
 
 
 def outputs_of(folder: Path, **variables: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(bootstrap(folder, "outputs", "--json", **variables).stdout)
-    return found
+    """As `outputs --json` shows them, without a process of its own."""
+    with patch.dict(os.environ, {"LOCAL_DIR": str(folder), **variables}):
+        return running.deployment().outputs(with_key=True)
 
 
 def remove(folder: Path) -> None:
