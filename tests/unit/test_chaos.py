@@ -34,7 +34,7 @@ ID = task_id("chaos", 7)
 # The plan. -----------------------------------------------------------------------------------------------------------
 
 
-def faults_of(plan: Plan, tasks: int = 300) -> list[tuple[int, str, int, str]]:
+def faults_of(plan: Plan, tasks: int = 100) -> list[tuple[int, str, int, str]]:
     calls = {(task, name): 6 for task in range(tasks) for name in CHANCES}
     return list(plan.planned(calls))
 
