@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from bootstrap.package import PACKAGES
 from bootstrap.paths import ROOT
+from scripts import invoke
 from scripts.function_names import in_snake_case
+from tests.support.processes import called
 from tests.support.stack import DeployedStack
 from tests.support.waiting import eventually
 
@@ -20,9 +21,7 @@ LOST = json.loads((ROOT / "events/process_task.json").read_text())["Records"][0]
 
 
 def make_invoke(stack: DeployedStack, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "LOCAL_DIR": str(stack.folder), **variables}
-    command = [sys.executable, "-m", "scripts.invoke"]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return called(lambda _: invoke.main(), environment={**os.environ, "LOCAL_DIR": str(stack.folder), **variables})
 
 
 def answer(stack: DeployedStack, function: str) -> Any:

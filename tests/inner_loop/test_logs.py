@@ -18,7 +18,7 @@ import pytest
 from bootstrap.paths import ROOT
 from scripts import logs
 from tests.support.account import Account
-from tests.support.processes import heeds_ctrl_c, not_for_ever
+from tests.support.processes import called, heeds_ctrl_c, not_for_ever
 from tests.support.stack import DeployedStack, new_id, purge_queues
 from tests.support.stand_in import ACCOUNT, error, once
 from tests.support.waiting import eventually
@@ -33,8 +33,7 @@ def environment(stack: DeployedStack, **variables: str) -> dict[str, str]:
 
 
 def said(stack: DeployedStack, **variables: str) -> subprocess.CompletedProcess[str]:
-    run = environment(stack, **variables)
-    return subprocess.run(COMMAND, cwd=ROOT, env=run, capture_output=True, text=True, timeout=120, check=False)
+    return called(logs.main, environment=environment(stack, **variables))
 
 
 def documents(out: str) -> list[Document]:

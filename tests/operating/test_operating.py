@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,11 +12,14 @@ from typing import Any
 
 import pytest
 
+from bootstrap.__main__ import main
 from client import Submitted
 from lambdas.common.rows import INLINE_PAYLOAD_BYTES
 from lambdas.common.task import SHARDS, IndexClass, Status
 from lambdas.common.task import Task as Row
 from tests.conftest import own_stack
+from tests.support import stack as stacks
+from tests.support.processes import called
 from tests.support.stack import FAST, DeployedStack, bootstrap, new_id
 from tests.support.tasks import a_task, dead, planted
 from tests.support.waiting import eventually
@@ -41,9 +45,13 @@ def resumed(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def operate(stack: DeployedStack, command: str) -> str:
     """What the command printed."""
-    done = bootstrap(stack.folder, command)
+    done = typed(stack.folder, command)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def typed(folder: Path, command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return called(main, command, environment={**stacks.environment(), "LOCAL_DIR": str(folder), **variables})
 
 
 def rows(stack: DeployedStack, tasks: list[Submitted]) -> list[Row]:
@@ -138,7 +146,7 @@ def test_status_and_up_tell_of_a_pause_and_up_does_not_end_it(own: DeployedStack
 
 def test_when_nothing_is_deployed_each_command_says_so(own: DeployedStack) -> None:
     for command in ("sweep", "pause", "resume"):
-        done = bootstrap(own.folder, command, STAGE="nobody")
+        done = typed(own.folder, command, STAGE="nobody")
         assert (done.returncode, done.stdout) == (1, "")
         assert "Nothing is deployed" in done.stderr
         assert "make up" in done.stderr
@@ -146,7 +154,7 @@ def test_when_nothing_is_deployed_each_command_says_so(own: DeployedStack) -> No
 
 @pytest.mark.parametrize("command", ["sweep", "pause", "resume"])
 def test_when_nothing_runs_each_command_says_so(command: str, local_folder: Path) -> None:
-    done = bootstrap(local_folder, command)
+    done = typed(local_folder, command)
 
     assert done.returncode == 1
     assert "No local AWS is running" in done.stderr
@@ -198,7 +206,7 @@ def test_a_sweeper_that_fails_is_shown_with_its_reason(own: DeployedStack) -> No
     broken = {"Variables": {**before["Variables"], "RESEND_AFTER_SECONDS": "soon"}}
     try:
         change(functions, name, broken)
-        done = eventually(lambda: bootstrap(own.folder, "sweep"), lambda done: done.returncode)
+        done = eventually(lambda: typed(own.folder, "sweep"), lambda done: done.returncode)
         assert (done.returncode, done.stdout) == (1, "")
         assert "error: dev-sweep-tasks failed: " in done.stderr
         assert "RESEND_AFTER_SECONDS is 'soon'; allowed: a whole number from 1 to 43200" in done.stderr

@@ -1,15 +1,28 @@
-"""Processes that a test starts and interrupts."""
+"""Commands that a test runs in its own process, and processes that it starts and interrupts."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from typing import Any
+from unittest.mock import patch
 
 import psutil
+
+
+def called(
+    main: Callable[[list[str]], int], *arguments: str, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """What a process of its own would print, for a command that starts nothing: it takes a tenth of the time."""
+    out, err = StringIO(), StringIO()
+    with patch.dict(os.environ, environment, clear=True), redirect_stdout(out), redirect_stderr(err):
+        code = main(list(arguments))
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def heeds_ctrl_c() -> None:
