@@ -49,7 +49,7 @@ def test_a_run_that_is_interrupted_still_accounts_for_what_it_has_seen(tmp_path:
     run = subprocess.Popen(
         [sys.executable, "-m", "tests.chaos"],
         cwd=ROOT,
-        env={**os.environ, "COUNT": "1000", "SEED": str(SEED), "CONCURRENCY": "2", "LOCAL_DIR": str(tmp_path)},
+        env={**os.environ, "COUNT": "1000", "SEED": str(SEED), "CONCURRENCY": "1", "LOCAL_DIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
