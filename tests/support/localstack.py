@@ -28,8 +28,6 @@ from testcontainers.core.wait_strategies import HttpWaitStrategy
 START_SECONDS = 120
 LOG_LINES = 40
 CONTAINER_PORT = 4566
-EAGER = {"LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_EMPTY_POLL_SEC": "0.5"}
-"""Between two tests every queue is empty: the next message should not wait for a second. A look costs 11 ms of CPU."""
 LOGS = ROOT / ".local" / "logs"
 """Where the logs of LocalStack's containers are kept after a test run, until `make clean`."""
 
@@ -61,7 +59,7 @@ def container(name: str) -> Iterator[int]:
     """Start LocalStack from the image `name`; its port on this machine. Shows its log when something fails inside."""
     port = free_port()
     service = _service(name, port)
-    box = DockerContainer(name).with_envs(**{**service["environment"], **EAGER})
+    box = DockerContainer(name).with_envs(**service["environment"])
     ports: dict[str, Any] = box.ports
     ports[f"{CONTAINER_PORT}/tcp"] = ("127.0.0.1", port)  # this machine only
     for volume in service.get("volumes", []):
