@@ -127,9 +127,7 @@ def test_localstack_stands_in_for_an_account_too(account: Account) -> None:
     assert "Plan for other-tasks-app: not to be had yet." in aws("plan-aws").out
     aws("deploy-aws", "--yes")
     assert "Nothing would change: all is as deployed." in aws("plan-aws").out
-    aws("deploy-aws", "--yes", PROCESS_TIMEOUT_SECONDS="60", MAX_RETRIES="6")
-    assert account.between.executed == ["other-tasks-storage", "other-tasks-app"] * 2
-    assert visibility(account, "other") == "360"
+    assert account.between.executed == ["other-tasks-storage", "other-tasks-app"]
     aws("destroy-aws", "--data", "delete", "--confirm", "other")
     assert not account.has("other-tasks-storage")
 
