@@ -10,7 +10,7 @@ DEV := .venv/dev-$(shell sha256sum requirements-dev.lock 2>/dev/null | cut -c1-1
 PYTEST := $(PY) -m pytest --dist loadgroup --no-loadscope-reorder --durations 10 --durations-min 1 $(PYTEST_ARGS)
 PIP := $(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r
 export PYTHONUNBUFFERED := 1
-# pytest rewrites its assertions once, not in every process of every run.
+# Tests run as where Python keeps bytecode, its default; and pytest rewrites its assertions once, not in every process.
 unexport PYTHONDONTWRITEBYTECODE
 ifneq ($(wildcard .env),)
 include .env

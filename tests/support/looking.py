@@ -26,13 +26,13 @@ A_COPY = "acknowledged: a copy of the message that holds this task"
 BUSY = "deferred: busy or backing off"
 STALE = "stale worker: the task has gone on without it"
 LATE_SECONDS = 5
-"""A line that is awaited for longer is one that an emulator holds back."""
+"""A line that is awaited for longer may be one that an emulator holds back."""
 WORKERS = 4
 """Calls at once that reach every worker of a function in these tests."""
 NOTHING = json.dumps(
     {"Records": [], "resource": "/tasks", "httpMethod": "POST", "headers": {}, "body": "no JSON"}
 ).encode()
-"""An event in which no function finds anything to do."""
+"""An event in which SubmitTask, ProcessTask and MonitorDlq find nothing to do."""
 _first_looks: dict[tuple[str, str], float] = {}
 QUEUE_COUNTS = (
     "ApproximateNumberOfMessages",

@@ -18,7 +18,7 @@ import psutil
 def called(
     main: Callable[[list[str]], int], *arguments: str, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    """What a process of its own would print, for a command that starts nothing: it takes a tenth of the time."""
+    """What a process of its own would print, for a command that starts nothing."""
     out, err = StringIO(), StringIO()
     with patch.dict(os.environ, environment, clear=True), redirect_stdout(out), redirect_stderr(err):
         code = main(list(arguments))

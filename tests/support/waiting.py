@@ -14,7 +14,7 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 0.05, 0.3
 def eventually(look: Callable[[], T], accept: Callable[[T], object] = bool, seconds: float = 180) -> T:
     """Look again and again until `accept` holds of what is seen; fails with what was seen last.
 
-    The longer it takes, the seldomer it looks: each look costs the processes that are waited for.
+    It looks less often the longer it takes: each look costs the processes that are waited for.
     """
     began = time.monotonic()
     while True:

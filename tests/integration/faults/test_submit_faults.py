@@ -145,5 +145,5 @@ def test_eight_submits_of_one_id_at_once_are_one_task_and_one_run_whatever_is_lo
 
     assert sum(answer.new for answer in answers) == 1
     assert statuses(answers[0].wait()) == ONE_RUN
-    told = eventually(lambda: ends(stack, task_id), lambda told: "task completed" in told)
-    assert told.count("task completed") == 1
+    ended = eventually(lambda: ends(stack, task_id), lambda ended: "task completed" in ended)
+    assert ended.count("task completed") == 1
